@@ -1,0 +1,323 @@
+"""`go.run`: a Python thread starts a run, sleeps without the GIL, and takes the result.
+
+For each specialisation that is run from Python a small library is built straight in LLVM:
+
+    CPython wrapper (Numba's: unboxes the arguments, boxes the result, raises the exception)
+      └▶ go.main.X      on the Python thread: starts the run, sleeps, looks at signals, ends a dead run
+           └▶ go.mainentry.X   on a goroutine: calls X, which writes its result into the Python thread's frame
+
+The Python thread owns no P. It wakes up when the run is done, and every 50 ms: to let CPython handle signals (Ctrl-C ends
+the run and comes out as KeyboardInterrupt) and to see whether the run is deadlocked (runtime/runs.py).
+
+An exception of any goroutine of the run comes out as the same exception, with a traceback of the goroutine's Python frames
+and a note that names the line which started it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import inspect
+import pickle
+import sys
+import threading
+
+from gopark.bridge import boot, report
+from gopark.compiler import cache, errpath, func, lower
+from gopark.compiler.numba_api import (
+    CPUDispatcher,
+    callconv,
+    cgutils,
+    const,
+    errors,
+    extern,
+    global_compiler_lock,
+    i8p,
+    i32,
+    i64,
+    lir,
+    llb,
+    rtsys,
+    void,
+)
+from gopark.compiler.structs import Embedded, holds_pointers
+from gopark.errors import DeadlockError
+from gopark.runtime.runs import EXIT_DEADLOCK, EXIT_INTERRUPTED, RUN_DEAD, RUN_DONE
+from gopark.runtime.runtime2 import Run
+
+# ---- what the native half calls on the way: snapshots while the Run is still there
+
+
+class _Last(threading.local):
+    failure: report.Failure | None = None
+    deadlock: str | None = None
+
+
+_last = _Last()
+_HOOK = ctypes.CFUNCTYPE(None, ctypes.c_int64)
+
+
+@_HOOK
+def _on_dead(run):
+    _last.deadlock = report.deadlock_text(run)
+
+
+@_HOOK
+def _on_failed(run):
+    _last.failure = report.Failure(run)
+
+
+_hooks_published = False
+
+
+def _publish_hooks():
+    global _hooks_published
+    if not _hooks_published:
+        llb.add_symbol("go.hook.dead", ctypes.cast(_on_dead, ctypes.c_void_p).value)
+        llb.add_symbol("go.hook.failed", ctypes.cast(_on_failed, ctypes.c_void_p).value)
+        _hooks_published = True
+
+
+# ---- the native half
+
+
+def _run_field(b, run, name, ty=i64):
+    offset = Run.fields[name][0]
+    return b.load(b.inttoptr(b.add(run, const(offset)), ty.as_pointer()))
+
+
+def _emit_main_entry(context, module, fndesc, symbol, fn_type, record_type):
+    """void go.mainentry.X(record*): the first goroutine of a run."""
+    f = lir.Function(module, lir.FunctionType(void, [i8p]), "go.mainentry." + fndesc.mangled_name)
+    lower.keep_frame_pointer(f)
+    b = lir.IRBuilder(f.append_basic_block("entry"))
+
+    def leave():
+        b.call(extern(module, "go.goexit", i8p, []), [])
+        b.unreachable()
+
+    with b.if_then(cgutils.is_not_null(b, b.call(extern(module, "go.startended", i64, []), [])), likely=False):
+        leave()
+    record = b.bitcast(f.args[0], record_type.as_pointer())
+    raw = [b.load(cgutils.gep_inbounds(b, record, 0, i)) for i in range(len(record_type.elements))]
+    exception = cgutils.alloca_once_value(b, lir.Constant(callconv.excinfo_ptr_t, None))
+    body = b.inttoptr(b.ptrtoint(func.load_slot(b, "body", symbol), i64), fn_type.as_pointer())
+    code = b.call(body, [raw[0], exception, *raw[1:]])
+    with b.if_then(b.icmp_signed("==", code, errpath.ENDED), likely=False):
+        leave()
+    b.call(extern(module, "go.runexit", i8p, [i64, i64]), [b.sext(code, i64), b.ptrtoint(b.load(exception), i64)])
+    b.unreachable()
+    return f
+
+
+def _emit_main(context, module, fndesc, fn_type, record_type, entry):
+    """i32 go.main.X(result*, excinfo**, arguments...): the type of X itself, on a Python thread."""
+    f = lir.Function(module, fn_type, "go.main." + fndesc.mangled_name)
+    b = lir.IRBuilder(f.append_basic_block("entry"))
+    record = cgutils.alloca_once(b, record_type)
+    for i, value in enumerate([f.args[0], *f.args[2:]]):
+        b.store(value, cgutils.gep_inbounds(b, record, 0, i))
+    interrupted = cgutils.alloca_once_value(b, const(0))
+    size = context.get_abi_sizeof(record_type)
+    start = extern(module, "go.runstart", i64, [i64] * 4)
+    run = b.call(start, [b.ptrtoint(entry, i64), b.ptrtoint(record, i64), const(size), const(0)])
+
+    wait, dead, signals, check, done = (b.append_basic_block(n) for n in ("wait", "dead", "signals", "check", "done"))
+    b.branch(wait)
+    b.position_at_end(wait)
+    said = b.call(extern(module, "go.runwait", i64, [i64]), [run])
+    switch = b.switch(said, signals)
+    switch.add_case(const(RUN_DONE), done)
+    switch.add_case(const(RUN_DEAD), dead)
+
+    stop = extern(module, "go.runstop", i8p, [i64, i64])
+    b.position_at_end(dead)
+    b.call(extern(module, "go.hook.dead", void, [i64]), [run])
+    b.call(stop, [run, const(EXIT_DEADLOCK)])
+    b.branch(wait)
+
+    b.position_at_end(signals)  # not a second time: the exception of the first is set and waits for us
+    b.cbranch(cgutils.is_null(b, b.load(interrupted)), check, wait)
+    b.position_at_end(check)
+    state = b.call(extern(module, "PyGILState_Ensure", i32, []), [])
+    raised = b.call(extern(module, "PyErr_CheckSignals", i32, []), [])
+    b.call(extern(module, "PyGILState_Release", void, [i32]), [state])
+    with b.if_then(b.icmp_signed("<", raised, lir.Constant(i32, 0)), likely=False):
+        b.store(const(1), interrupted)
+        b.call(stop, [run, const(EXIT_INTERRUPTED)])
+    b.branch(wait)
+
+    b.position_at_end(done)
+    code = _run_field(b, run, "exitcode")
+    fine = b.or_(b.icmp_signed("==", code, const(0)), b.icmp_signed("==", code, const(-2)))
+    with b.if_then(b.not_(fine), likely=False):
+        b.call(extern(module, "go.hook.failed", void, [i64]), [run])
+    exception = b.inttoptr(_run_field(b, run, "exitexc"), callconv.excinfo_ptr_t)
+    b.store(exception, f.args[1])
+    b.call(extern(module, "go.runfree", i8p, [i64]), [run])
+    python_exception = b.icmp_unsigned("!=", b.load(interrupted), const(0))
+    b.ret(b.select(python_exception, errpath.PYTHON_EXCEPTION, b.trunc(code, i32)))
+
+
+class _MainDesc:
+    """A function descriptor whose CPython wrapper calls go.main.X instead of X."""
+
+    def __init__(self, fndesc):
+        self._fndesc = fndesc
+
+    def __getattr__(self, name):
+        if name == "llvm_func_name":
+            return "go.main." + self._fndesc.mangled_name
+        return getattr(self._fndesc, name)
+
+
+def _build_library(dispatcher, result):
+    fndesc, target = result.fndesc, dispatcher.targetctx
+    context = target.subtarget(environment=result.environment, fndesc=fndesc)
+    library = target.codegen().create_library("go.main." + fndesc.qualname)
+    library.enable_object_caching()
+    symbol = func.symbol_of(dispatcher.py_func, result.signature.args)
+    with target.push_code_library(library):
+        module = context.create_module("go_main")
+        fn_type = context.call_conv.get_function_type(fndesc.restype, fndesc.argtypes)
+        record_type = lir.LiteralStructType([fn_type.args[0], *fn_type.args[2:]])
+        entry = _emit_main_entry(context, module, fndesc, symbol, fn_type, record_type)
+        _emit_main(context, module, fndesc, fn_type, record_type, entry)
+        library.add_ir_module(module)
+        library.add_linking_library(rtsys.library)
+        context.create_cpython_wrapper(library, _MainDesc(fndesc), result.environment, None, release_gil=True)
+        library.finalize()
+    return library
+
+
+class _MainDispatcher(CPUDispatcher):
+    """What Python calls: the same signatures as the go function, each with its wrapper."""
+
+    targetdescr = func.GoDispatcher.targetdescr
+
+    def __init__(self, go_dispatcher):
+        self._go = go_dispatcher
+        super().__init__(go_dispatcher.py_func, targetoptions={"nopython": True})
+
+    @global_compiler_lock
+    def compile(self, sig):
+        args = tuple(getattr(sig, "args", sig))
+        if args in self.overloads:
+            return self.overloads[args].entry_point
+        self._go.compile(args)
+        result = self._go.overloads[args]
+        _refuse_result(self._go, result.signature.return_type)
+        library = self._cached(result) or _build_library(self._go, result)
+        self._keep(result, library)
+        entry = self.targetctx.get_executable(library, result.fndesc, result.environment)
+        self.add_overload(result._replace(entry_point=entry, library=library))
+        return entry
+
+    def _key(self, result):
+        text = repr((func._compiler_digest(), result.fndesc.mangled_name, func.abi.key(), func.versions()))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _cached(self, result):
+        if not isinstance(self._go._cache, func._FunctionCache):
+            return None
+        body = cache.Store("main").get(self._key(result))
+        return self.targetctx.codegen().unserialize_library(pickle.loads(body)) if body is not None else None
+
+    def _keep(self, result, library):
+        if isinstance(self._go._cache, func._FunctionCache):
+            store, key = cache.Store("main"), self._key(result)
+            if store.get(key) is None:
+                store.put(key, pickle.dumps(library.serialize_using_object_code()))
+
+
+def _refuse_result(dispatcher, ty):
+    if holds_pointers(ty) or isinstance(ty, Embedded):
+        raise errors.TypingError(
+            f"{dispatcher.__name__} returns {ty}: objects of the collected heap cannot be handed to Python yet. "
+            f"Return numbers, tuples, strings or arrays"
+        )
+
+
+# ---- the Python half
+
+
+def run(fn, /, *args, **kwargs):
+    """Run `fn(*args)` as a goroutine to its end and return its result.
+
+    fn: a function decorated with `@go.func`. Arguments and result: numbers, bools, str, tuples, NumPy arrays (in place, no
+    copy). Blocks the calling thread with the GIL released. Standard output is flushed first, because goroutines print past
+    Python's buffer.
+
+    Raises whatever a goroutine of the run raised, with the goroutine's Python lines; `DeadlockError` if all its goroutines
+    are asleep; KeyboardInterrupt on Ctrl-C. Afterwards the run's other goroutines are gone, and `run` may be called again.
+    """
+    if not isinstance(fn, func.GoDispatcher):
+        hint = "decorate it with @go.func" if callable(fn) else "give it a function decorated with @go.func"
+        raise TypeError(f"go.run(f, ...): {getattr(fn, '__name__', fn)!r} is no go function; {hint}")
+    try:
+        bound = inspect.signature(fn.py_func).bind(*args, **kwargs)
+    except TypeError as e:
+        raise TypeError(f"go.run({fn.__name__}, ...): {e}") from None
+    boot.boot()
+    _publish_hooks()
+    main = fn.__dict__.get("_gopark_main")
+    if main is None:
+        main = fn.__dict__["_gopark_main"] = _MainDispatcher(fn)
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    _last.failure = _last.deadlock = None
+    try:
+        return CPUDispatcher.__call__(main, *bound.args, **bound.kwargs)
+    except errors.NumbaError:
+        raise
+    except BaseException as e:
+        failure, deadlock = _last.failure, _last.deadlock
+        _last.failure = _last.deadlock = None
+        if failure is None:
+            raise
+        raised = _explain(e, failure, deadlock)
+    raise raised
+
+
+def _explain(e, failure, deadlock):
+    """The exception as the caller should see it."""
+    if failure.code == EXIT_DEADLOCK:
+        return DeadlockError(deadlock or "all goroutines are asleep - deadlock!")
+    if failure.code == EXIT_INTERRUPTED or isinstance(e, KeyboardInterrupt):
+        return e.with_traceback(None)
+    if isinstance(e, MemoryError) and len(e.args) == 4:
+        text, wanted, in_use, limit = e.args
+        e = MemoryError(f"{text}: {wanted} bytes wanted, {in_use} in use, the limit is {limit}")
+    inner = _raising_frame(e, failure)
+    if failure.spawned is not None:
+        s = failure.spawned
+        e.add_note(f"in goroutine {failure.goid}, started at {s.file}:{s.line} by {s.function}")
+    e.__cause__ = e.__context__ = None
+    return e.with_traceback(report.traceback_of(failure, inner))
+
+
+def _raising_frame(e, failure):
+    """Numba's own traceback entry, where it alone knows the line (a callee that records nothing raised)."""
+    entry = e.__traceback__
+    while entry is not None and entry.tb_next is not None:
+        entry = entry.tb_next
+    if entry is None or entry.tb_frame.f_code is run.__code__:
+        return None
+    here = (entry.tb_frame.f_code.co_filename, entry.tb_lineno)
+    if failure.first and (failure.first[0].file, failure.first[0].line) == here:
+        return None
+    return python_entry(entry)
+
+
+def python_entry(entry):
+    import types as python_types
+
+    return python_types.TracebackType(None, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+
+
+def num_goroutine() -> int:
+    """Goroutines that exist now and belong to a run; the runtime's own helpers are not counted."""
+    return boot.boot().call("go.numgoroutine")
+
+
+func.GoDispatcher.runner = staticmethod(run)

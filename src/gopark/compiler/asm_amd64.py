@@ -1,0 +1,143 @@
+"""The text of the assembly: everything that neither Python nor LLVM's IR can say.
+
+Stands for: src/runtime/asm_amd64.s at 41dbcc19ef09 (gogo, mcall, systemstack, mstart, the goroutine's entry).
+
+Four pieces, all position independent:
+
+* **getg** finds the current G from the stack pointer. Every stack is a slab of `GOPARK_STACK` bytes, aligned to its
+  size, and G lies at the slab's top. So there is no thread-local variable, nothing to save at a switch, and the answer
+  stays right when a goroutine moves to another thread. Gs of neighbouring slabs start on different cache lines
+  (colours), or all of them would compete for one set of the first-level cache.
+* **gogo** switches stacks. It is inline assembly that declares every register clobbered, so LLVM saves just the values
+  that live across the switch; a suspended context is two words at its saved stack pointer: [pc][rbp]. The jump that
+  resumes it is indirect and therefore predicted per site, where a `ret` would always be mispredicted.
+* **entry0** is the first frame of a goroutine. A fresh context is [entry0][g][start]: it pops the two arguments,
+  clears rbp (the end of the chain of frame pointers) and calls.
+* **asyncpreempt** and thread entry by signals are mechanisms of later landings and absent.
+
+A function that calls `gogo` must treat everything it knew about its M as stale afterwards: the goroutine may come back
+on another thread. `getg()` stays valid (a frame never changes its stack).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+
+from gopark.compiler import abi
+from gopark.compiler.numba_api import const, i64, lir, llb, void
+
+_ENTRY0 = r"""
+.text
+.globl go.entry0
+.type go.entry0, @function
+go.entry0:
+  .cfi_startproc
+  .cfi_undefined %rip
+  popq %rdi
+  popq %rax
+  xorl %ebp, %ebp
+  callq *%rax
+  ud2
+  .cfi_endproc
+.size go.entry0, .-go.entry0
+.globl go.sigreturn
+.type go.sigreturn, @function
+go.sigreturn:
+  movq $15, %rax
+  syscall
+  ud2
+.size go.sigreturn, .-go.sigreturn
+"""
+
+CLOBBERS = (
+    [f"~{{{r}}}" for r in "rax rbx rcx rdx r8 r9 r10 r11 r12 r13 r14 r15".split()]
+    + [f"~{{xmm{i}}}" for i in range(32)]
+    + [f"~{{k{i}}}" for i in range(8)]
+    + ["~{memory}", "~{dirflag}", "~{fpsr}", "~{flags}"]
+)
+
+# rdi and rsi are tied in and out: on the way back they hold another context's values. 128 skips the red zone.
+_SWITCH = (
+    "leaq -128(%rsp), %rsp\n\tpushq %rbp\n\tleaq 1f(%rip), %rax\n\tpushq %rax\n\tmovq %rsp, (%rdi)\n\t"
+    "movq (%rsi), %rsp\n\tpopq %rax\n\tjmpq *%rax\n1:\n\tpopq %rbp\n\tleaq 128(%rsp), %rsp"
+)
+
+
+@functools.cache
+def initialize_llvm() -> None:
+    """Target, printer and assembly parser: needed before any code with inline assembly is compiled."""
+    llb.initialize_native_target()
+    llb.initialize_native_asmprinter()
+    llb.initialize_native_asmparser()
+
+
+_engines = []  # code is never freed
+
+
+@functools.cache
+def load() -> None:
+    """Assemble the module-level routines and publish their symbols."""
+    initialize_llvm()
+    text = f'target triple = "{llb.get_process_triple()}"\n'
+    text += "".join(f'module asm "{line}"\n' for line in _ENTRY0.strip().splitlines())
+    names = ("go.entry0", "go.sigreturn")
+    for i, name in enumerate(names):
+        text += f'declare void @"{name}"()\ndefine i64 @address{i}() {{ ret i64 ptrtoint (ptr @"{name}" to i64) }}\n'
+    engine = llb.create_mcjit_compiler(
+        llb.parse_assembly(text), llb.Target.from_triple(llb.get_process_triple()).create_target_machine(jit=True)
+    )
+    engine.finalize_object()
+    _engines.append(engine)
+    for i, name in enumerate(names):
+        address = ctypes.CFUNCTYPE(ctypes.c_int64)(engine.get_function_address(f"address{i}"))()
+        llb.add_symbol(name, address)
+
+
+# ---- emitters: each appends to the builder's block and returns an i64 (or nothing)
+
+
+def emit_getsp(b: lir.IRBuilder):
+    return b.asm(lir.FunctionType(i64, []), "movq %rsp, $0", "=r", [], side_effect=False)
+
+
+def emit_gof(b: lir.IRBuilder, address):
+    """Address of the G of the slab that contains `address`."""
+    slab = abi.stack_size()
+    top = b.or_(address, const(slab - 1))
+    colour = b.and_(b.lshr(top, const(slab.bit_length() - 1 - 6)), const((abi.G_COLOURS - 1) << 6))
+    return b.sub(b.add(top, const(1 - abi.G_SIZE)), colour)
+
+
+def emit_getg(b: lir.IRBuilder):
+    return emit_gof(b, emit_getsp(b))
+
+
+def emit_gogo(b: lir.IRBuilder, leaving, to):
+    """Save this context in `leaving` (its first word) and resume `to`."""
+    ty = lir.FunctionType(lir.LiteralStructType([i64, i64]), [i64, i64])
+    b.asm(ty, _SWITCH, "={rdi},={rsi},0,1," + ",".join(CLOBBERS), [leaving, to], side_effect=True)
+
+
+def emit_syscall(b: lir.IRBuilder, arguments):
+    """The raw system call: number and six arguments, returns the result or -errno. No errno, no thread-local state."""
+    constraint = "={rax},{rax},{rdi},{rsi},{rdx},{r10},{r8},{r9},~{rcx},~{r11},~{memory}"
+    return b.asm(lir.FunctionType(i64, [i64] * 7), "syscall", constraint, arguments, side_effect=True)
+
+
+def emit_pause(b: lir.IRBuilder):
+    b.asm(lir.FunctionType(void, []), "pause", "~{memory}", [], side_effect=True)
+
+
+def emit_keepalive(b: lir.IRBuilder, value):
+    """An empty instruction that reads `value`: until here it must exist somewhere the stack scan can see.
+
+    LLVM may otherwise keep only an address derived from it (p - 8k, one past the end), which may point outside the
+    object: the collector would free what is in use. It costs a register, no instruction.
+    """
+    b.asm(lir.FunctionType(void, [value.type]), "", "r", [value], side_effect=True)
+
+
+def emit_volatile_store(b: lir.IRBuilder, address, value: int):
+    """A store of a small constant that LLVM neither removes nor moves across other memory accesses."""
+    b.asm(lir.FunctionType(void, [i64]), f"movq $${value}, ($0)", "r,~{memory}", [address], side_effect=True)

@@ -1,0 +1,749 @@
+"""`@go.func`: from a Python function to code that runs on goroutines.
+
+Stands for: what cmd/compile and the linker do for a user's function.
+
+Go functions are a Numba *target* of their own, on a copy of the CPU's context: they share every implementation that Numba
+has for the CPU, and are lowered by `UserLower` (polls, checks, error paths). A plain `@njit` callee is compiled once more
+for this target (its *twin*), so that it polls and passes errors on as everything else on a goroutine does.
+
+Each specialisation of a go function also emits its *entry stub* `go.entry.X(record*)`: load the arguments, call, give the
+arguments back, report an error or exit. `go.spawn` copies the arguments into a record, which becomes the top of the new
+goroutine's stack. The stub's address is read from a *slot*, a word behind a stable symbol that is filled when the
+specialisation is compiled or loaded: a spawn neither links the callee nor cares about recursion.
+
+A specialisation is cached on disk under a key that covers the function's code and everything reachable from it through
+globals and closures, the layouts of all structs among them, the options, the ABI and the CPU. With it travels its
+`FuncInfo`, so that a cached function is checked like a fresh one, and what must exist before it may be loaded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib
+import inspect
+import pickle
+import threading
+
+import numpy as np
+
+from gopark.compiler import abi, asm_amd64, cache, errpath, externs, funcinfo, image, linetable, lower, wbcheck
+from gopark.compiler.linetable import CodeMap
+from gopark.compiler.numba_api import (
+    CPU,
+    CompilerBase,
+    CompileResult,
+    CPUDispatcher,
+    CPUTarget,
+    DefaultPassBuilder,
+    FunctionPass,
+    cgutils,
+    cpu,
+    cpu_target,
+    dispatcher_registry,
+    errors,
+    extern,
+    global_compiler_lock,
+    host_cpu,
+    i8p,
+    i64,
+    imputils,
+    ir,
+    jit_registry,
+    lir,
+    llb,
+    register_pass,
+    serialize,
+    target_being_typed,
+    target_registry,
+    typed_passes,
+    types,
+    untyped_passes,
+    versions,
+    void,
+)
+from gopark.compiler.structs import (
+    Embedded,
+    Ref,
+    StructMeta,
+    ensure_descriptor,
+    holds_pointers,
+    layout_key,
+    mentioned_structs,
+)
+from gopark.errors import WriteBarrierError
+
+CODE = CodeMap()  # every loaded object of user code: addresses to lines
+INFOS: dict[str, funcinfo.FuncInfo] = {}  # every function that was compiled or loaded, by symbol
+
+
+# ---- names and slots
+
+
+def type_name(ty) -> str:
+    """A name for a type that is the same in every process."""
+    if isinstance(ty, types.Dispatcher):
+        f = ty.dispatcher.py_func
+        return f"{f.__module__}.{f.__qualname__}"
+    return str(ty)
+
+
+def symbol_of(py_func, argtypes) -> str:
+    """The name of one specialisation of a user's function."""
+    where = f"{py_func.__module__}.{py_func.__qualname__}:{py_func.__code__.co_firstlineno}"
+    return f"{where}({','.join(map(type_name, argtypes))})"
+
+
+errpath.UserLower.symbol_of = staticmethod(lambda func_id, argtypes: symbol_of(func_id.func, argtypes))
+
+_slots: dict[str, ctypes.c_void_p] = {}
+
+
+def slot(kind: str, symbol: str) -> ctypes.c_void_p:
+    """The word behind `go.<kind>.<symbol>`; kind: entry (the stub that spawn starts), body (the function itself)."""
+    name = f"go.{kind}.{symbol}"
+    found = _slots.get(name)
+    if found is None:
+        found = _slots[name] = ctypes.c_void_p(0)
+        llb.add_symbol(name, ctypes.addressof(found))
+    return found
+
+
+def load_slot(b, kind: str, symbol: str):
+    """Emit the load of a slot."""
+    slot(kind, symbol)
+    return b.load(lower.data_symbol(b.module, f"go.{kind}.{symbol}"))
+
+
+# ---- the target
+
+
+class GoTarget(CPU):
+    go_code = True
+    go_mode = lower.USER
+
+
+class GoContext(cpu.CPUContext):
+    go_mode = lower.USER
+    enable_nrt = True  # the wrapper of go.run frees a dynamic exception only then
+
+    @property
+    def call_conv(self):
+        return errpath.GoCallConv(self)
+
+
+class _GoTargetDescr(CPUTarget):
+    _context = None
+
+    @property
+    def target_context(self):
+        if self._context is None:
+            asm_amd64.initialize_llvm()
+            self._context = cpu_target.target_context.subtarget()
+            self._context.__class__ = GoContext
+            self._context.target = GoTarget
+        return self._context
+
+    @property
+    def typing_context(self):
+        return cpu_target.typing_context
+
+
+# ---- passes
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _GoLowering(typed_passes.NativeLowering):
+    _name = "gopark_lowering"
+
+    @property
+    def lowering_class(self):
+        def make(*args, **kwargs):
+            self._lower = self._class(*args, **kwargs)
+            return self._lower
+
+        return make
+
+    def run_pass(self, state):
+        self._class = _FunctionLower if isinstance(state.pipeline, _FunctionCompiler) else errpath.UserLower
+        if state.library is None:
+            state.library = new_library(state.targetctx, state.func_id.func_qualname)
+        result = super().run_pass(state)
+        info = self._lower.info
+        info.externs = state.library.gopark_externs
+        state.library.go_info = info
+        state.metadata["go_info"] = info
+        INFOS[info.symbol] = info
+        return result
+
+
+class _FunctionLower(errpath.UserLower):
+    """Lowers a @go.func: its body, and its entry stub."""
+
+    def lower(self):
+        super().lower()
+        if self.generator_info is None:
+            emit_entry(self)
+
+
+@register_pass(mutates_CFG=False, analysis_only=False)
+class _Twins(FunctionPass):
+    """Replace plain @njit callees by their twins for the go target."""
+
+    _name = "gopark_twins"
+
+    def __init__(self):
+        FunctionPass.__init__(self)
+
+    def run_pass(self, state):
+        changed = False
+        for block in state.func_ir.blocks.values():
+            for s in block.body:
+                if isinstance(s, ir.Assign) and isinstance(s.value, (ir.Global, ir.FreeVar)):
+                    value = s.value.value
+                    if type(value) is CPUDispatcher:
+                        s.value.value = twin(value)
+                        changed = True
+        return changed
+
+
+def twin(dispatcher: CPUDispatcher) -> GoDispatcher:
+    """The same function for goroutines."""
+    found = dispatcher.__dict__.get("_gopark_twin")
+    if found is None:
+        if dispatcher.targetoptions.get("parallel"):
+            raise errors.UnsupportedError(
+                f"{dispatcher.__name__} is compiled with parallel=True, which starts threads of its own and cannot run "
+                f"on a goroutine. Use go.spawn and a channel instead, or call it from Python before go.run"
+            )
+        kept = ("fastmath", "error_model", "boundscheck", "inline", "forceinline")
+        options = {k: v for k, v in dispatcher.targetoptions.items() if k in kept}
+        found = GoDispatcher(dispatcher.py_func, targetoptions=_options(options), pipeline_class=_CalleeCompiler)
+        dispatcher.__dict__["_gopark_twin"] = found
+    return found
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class _Refuse(FunctionPass):
+    """What types but must not be: pointers where the collector does not look, references that would escape."""
+
+    _name = "gopark_refuse"
+
+    def __init__(self):
+        FunctionPass.__init__(self)
+
+    def run_pass(self, state):
+        name = state.func_id.func_name
+        for variable, ty in state.typemap.items():
+            problem = _unscanned(ty)
+            if problem:
+                loc = _definition(state.func_ir, variable)
+                raise errors.TypingError(f"{name}: {problem}", loc=loc)
+        for block in state.func_ir.blocks.values():
+            for s in block.find_insts(ir.SetAttr):
+                self._check_store(state, name, s)
+        result = state.return_type
+        if isinstance(result, Embedded) and not result.struct._notinheap:
+            raise errors.TypingError(
+                f"{name} returns a {result.struct.__name__} that is a value inside another object: its address would "
+                f"escape. Return the owner",
+                loc=state.func_ir.loc,
+            )
+        if isinstance(result, types.Generator) and any(map(holds_pointers, result.state_types)):
+            raise errors.TypingError(
+                f"{name} is a generator that holds pointers to objects of the collected heap. The collector does not "
+                f"scan the state of Numba's generators; use a goroutine and a channel",
+                loc=state.func_ir.loc,
+            )
+        return False
+
+
+    def _check_store(self, state, name, s):
+        """Numba would cast a float to an integer field without a word."""
+        target, given = state.typemap[s.target.name], state.typemap[s.value.name]
+        if not isinstance(target, Ref):
+            return
+        wanted = lower.field_type(target, s.attr)
+        lower.refuse_interior(given, f"storing it in {target.struct.__name__}.{s.attr}")
+        if not lower.convertible(state.typingctx, given, wanted):
+            raise errors.TypingError(
+                f"{name}: cannot store {given} in {target.struct.__name__}.{s.attr}, which is {wanted}", loc=s.loc
+            )
+
+
+def _definition(func_ir, variable):
+    for block in func_ir.blocks.values():
+        for s in block.body:
+            if isinstance(s, ir.Assign) and s.target.name == variable:
+                return s.loc
+    return func_ir.loc
+
+
+_CONTAINERS = {
+    types.List: "list",
+    types.ListType: "typed list",
+    types.Set: "set",
+    types.DictType: "dict",
+}
+
+
+def _unscanned(ty) -> str | None:
+    for cls, name in _CONTAINERS.items():
+        if isinstance(ty, cls):
+            inner = (ty.key_type, ty.value_type) if cls is types.DictType else (ty.dtype,)
+            if any(_holds_anywhere(t) for t in inner):
+                return (
+                    f"a {name} of {', '.join(map(str, inner))} holds pointers to objects of the collected heap, which "
+                    f"the collector does not look for in Numba's containers: they would be freed while in use. "
+                    f"Link the objects through their fields, or send them over a channel; "
+                    f"go.List and go.Map will hold them once they exist"
+                )
+    return None
+
+
+def _holds_anywhere(ty) -> bool:
+    if holds_pointers(ty) or isinstance(ty, Embedded):
+        return True
+    if isinstance(ty, types.BaseTuple):
+        return any(map(_holds_anywhere, ty.types))
+    inner = [getattr(ty, n, None) for n in ("dtype", "key_type", "value_type")]
+    return any(isinstance(t, types.Type) and t is not ty and _holds_anywhere(t) for t in inner)
+
+
+class _CalleeCompiler(CompilerBase):
+    """Numba's nopython pipeline for code that runs on goroutines."""
+
+    def __init__(self, typingctx, targetctx, library, args, return_type, flags, locals):
+        linetable.flags_for_line_tables(flags)
+        super().__init__(typingctx, targetctx, library, args, return_type, flags, locals)
+
+    def define_pipelines(self):
+        pm = DefaultPassBuilder.define_nopython_pipeline(self.state, "gopark")
+        pm.add_pass_after(_Twins, untyped_passes.IRProcessing)
+        pm.add_pass_after(_Refuse, typed_passes.NopythonTypeInference)
+        pm.passes = [(_GoLowering, text) if step is typed_passes.NativeLowering else (step, text) for step, text in pm.passes]
+        pm._finalized = False
+        pm.finalize()
+        return [pm]
+
+    def compile_extra(self, func):
+        result = super().compile_extra(func)
+        info = result.metadata["go_info"]
+        if info.pragmas:
+            _Pending.checks.append(info)
+        return result
+
+
+class _FunctionCompiler(_CalleeCompiler):
+    """... and of a @go.func itself, which also gets an entry stub."""
+
+
+class _Pending(threading.local):
+    """Functions with a write-barrier pragma, checked when the outermost compilation ends: recursion is closed then."""
+
+    checks: list = []
+
+
+# ---- libraries
+
+
+def new_library(context, name: str):
+    """A code library that keeps line tables and object bytes, and checks its symbols *before* its code is loaded."""
+    library = context.codegen().create_library(name)
+    library.enable_object_caching()
+    image.keep_lines(library)
+    library.gopark_externs = ()
+    verify = library._verify_declare_only_symbols
+
+    def verify_and_check():
+        verify()
+        module = library._final_module
+        problem = externs.module_refusal(str(module), name)
+        if problem:
+            raise errors.LoweringError(problem)
+        names = [f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")]
+        names += [
+            g.name
+            for g in module.global_variables
+            if g.is_declaration and not g.name.startswith((".numba", "_ZN08NumbaEnv"))
+        ]
+        missing = [n for n in names if llb.address_of_symbol(n) is None]
+        if missing:
+            raise errors.LoweringError(f"{name}: undefined symbol{'s' * (len(missing) > 1)} {', '.join(missing)}")
+        library.gopark_externs = tuple(names)
+
+    library._verify_declare_only_symbols = verify_and_check
+    return library
+
+
+# ---- the entry stub
+
+
+def record_type(context, argtypes):
+    """The LLVM type of the record that carries a goroutine's arguments."""
+    empty = lir.LiteralStructType([])
+    return lir.LiteralStructType(
+        [empty if isinstance(t, types.Omitted) else context.get_data_type(t) for t in argtypes]
+    )
+
+
+def entry_name(fndesc) -> str:
+    return "go.stub." + fndesc.mangled_name
+
+
+def emit_entry(low) -> None:
+    """void go.stub.X(record*): what a goroutine that runs X executes."""
+    context, fndesc = low.context, low.fndesc
+    module = context.create_module("go_entry")
+    body = lir.Function(
+        module, context.call_conv.get_function_type(fndesc.restype, fndesc.argtypes), fndesc.llvm_func_name
+    )
+    stub = lir.Function(module, lir.FunctionType(void, [i8p]), entry_name(fndesc))
+    lower.keep_frame_pointer(stub)
+    b = lir.IRBuilder(stub.append_basic_block("entry"))
+    record = b.bitcast(stub.args[0], record_type(context, fndesc.argtypes).as_pointer())
+    values = [
+        None if isinstance(t, types.Omitted) else context.unpack_value(b, t, cgutils.gep_inbounds(b, record, 0, i))
+        for i, t in enumerate(fndesc.argtypes)
+    ]
+
+    def give_back():
+        for t, v in zip(fndesc.argtypes, values, strict=True):
+            if v is not None:
+                context.nrt.decref(b, t, v)
+
+    def leave():
+        b.call(extern(module, "go.goexit", i8p, []), [])
+        b.unreachable()
+
+    # the run may have ended before this goroutine got its turn
+    ended = b.call(extern(module, "go.startended", i64, []), [])
+    with b.if_then(cgutils.is_not_null(b, ended), likely=False):
+        give_back()
+        leave()
+    status, result = context.call_conv.call_function(b, body, fndesc.restype, fndesc.argtypes, values)
+    give_back()
+    with b.if_then(status.is_error, likely=False):
+        with b.if_then(b.icmp_signed("==", status.code, errpath.ENDED)):
+            leave()
+        b.call(extern(module, "go.runexit", i8p, [i64, i64]), [b.sext(status.code, i64), b.ptrtoint(status.excinfoptr, i64)])
+        b.unreachable()
+    if not isinstance(fndesc.restype, types.Optional):
+        context.nrt.decref(b, fndesc.restype, result)
+    leave()
+    low.library.add_ir_module(module)
+
+
+# ---- recursion between functions, through slots
+
+
+def _lower_recursive(self, fnty, expr, signature):
+    """Mutual recursion through the body slot: Numba's own scheme does not survive the disk cache."""
+    dispatcher = fnty.dispatcher_type.dispatcher
+    symbol = symbol_of(dispatcher.py_func, signature.args)
+    self.recorder.note(funcinfo.CALL, symbol)
+    if symbol == self.info.symbol:
+        return super(errpath.UserLower, self)._lower_call_RecursiveCall(fnty, expr, signature)
+    context, b = self.context, self.builder
+    arguments = self.fold_call_args(fnty, signature, expr.args, expr.vararg, expr.kws)
+    need_slots(context, dispatcher, signature.args, symbol)
+    fn_type = context.call_conv.get_function_type(signature.return_type, signature.args)
+    fn = b.inttoptr(b.ptrtoint(load_slot(b, "body", symbol), i64), fn_type.as_pointer())
+    status, result = context.call_conv.call_function(b, fn, signature.return_type, signature.args, arguments)
+    with cgutils.if_unlikely(b, status.is_error):
+        context.call_conv.return_status_propagate(b, status)
+    return imputils.fix_returning_optional(context, b, signature, status, result)
+
+
+errpath.UserLower._lower_call_RecursiveCall = _lower_recursive
+
+
+def need_slots(context, dispatcher, argtypes, symbol) -> None:
+    """Remember that the code being compiled goes through the slots of that specialisation."""
+    f = dispatcher.py_func
+    need = (f.__module__, f.__qualname__, tuple(argtypes), symbol)
+    spawns = context.go_recorder.info.spawns
+    if need not in spawns:
+        spawns.append(need)
+    for kind in ("entry", "body"):
+        slot(kind, symbol)
+
+
+# ---- the disk cache
+
+
+class _FunctionCache:
+    """What a Numba dispatcher asks of a cache, over cache.Store."""
+
+    def __init__(self, dispatcher):
+        self._dispatcher, self._store = dispatcher, None
+
+    cache_path = property(lambda self: str(self._store.path) if self._store else None)
+
+    def enable(self):
+        pass
+
+    disable = flush = enable
+
+    def _key(self, sig) -> str | None:
+        if self._store is None:
+            self._store = cache.Store("func")
+        args = tuple(getattr(sig, "args", sig))
+        h = hashlib.sha256()
+        options = sorted((k, repr(v)) for k, v in self._dispatcher.targetoptions.items())
+        parts = (
+            abi.key(),
+            versions(),
+            host_cpu(),
+            _compiler_digest(),
+            symbol_of(self._dispatcher.py_func, args),
+            options,
+            reachable_key(self._dispatcher.py_func),
+            [layout_key(s) for t in args for s in mentioned_structs(t)],
+        )
+        for part in parts:
+            h.update(repr(part).encode() + b"\0")
+        return h.hexdigest()
+
+    def load_overload(self, sig, target_context):
+        body = self._store_get(sig)
+        if body is None:
+            return None
+        try:
+            info, payload = pickle.loads(body)
+            _prepare(info)
+            result = CompileResult._rebuild(target_context, *payload)
+        except (ImportError, KeyError, AttributeError):
+            return None  # it names something that is gone: compile
+        result.library.go_info = info
+        INFOS[info.symbol] = info
+        errpath.RECORDING.add(result.fndesc.llvm_func_name)
+        result.library.gopark_object = payload[0][2][0]
+        return result
+
+    def _store_get(self, sig):
+        return self._store.get(key) if (key := self._key(sig)) else None
+
+    def save_overload(self, sig, result):
+        info = result.library.go_info
+        result.library.gopark_object = result.library._get_compiled_object()
+        self._store.put(self._key(sig), serialize.dumps((info, result._reduce())))
+
+
+def _prepare(info) -> None:
+    """Everything that the cached code refers to must exist before it is loaded."""
+    for kind, ty in info.structs:
+        ensure_descriptor(kind, ty)
+    for module, qualname, argtypes, symbol in info.spawns:
+        for kind in ("entry", "body"):
+            slot(kind, symbol)
+        if slot("entry", symbol).value or symbol in _loading:
+            continue
+        _loading.add(symbol)
+        try:
+            find_dispatcher(module, qualname).compile(argtypes)
+        finally:
+            _loading.discard(symbol)
+    image.check_symbols(info.externs, info.symbol)
+
+
+_loading: set[str] = set()
+_digest: list[str] = []
+
+
+def _compiler_digest() -> str:
+    """Hash of gopark's own sources that decide what code comes out."""
+    if not _digest:
+        h = hashlib.sha256()
+        for package in ("compiler", "types", "runtime"):
+            for path in image._source_files(package):
+                h.update(path.read_bytes())
+        _digest.append(h.hexdigest())
+    return _digest[0]
+
+
+def reachable_key(py_func) -> str:
+    """Hash of the code of `py_func` and of every Python function, struct and constant it can reach by name."""
+    todo, seen, lines = [py_func], set(), []
+    while todo:
+        f = todo.pop()
+        if f in seen:
+            continue
+        seen.add(f)
+        pragmas = sorted(getattr(f, "__gopark_pragmas__", ()))
+        lines.append(f"{f.__module__}.{f.__qualname__}:{_code_key(f.__code__)}{pragmas}{f.__defaults__}")
+        names = _names(f.__code__)
+        values = [(n, f.__globals__[n]) for n in names if n in f.__globals__]
+        for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+            try:
+                values.append((name, cell.cell_contents))
+            except ValueError:
+                continue  # not yet bound: cannot be called either
+        for name, value in values:
+            if isinstance(value, StructMeta):
+                lines.append(f"{name}={layout_key(value)}")
+            elif hasattr(value, "py_func"):
+                todo.append(value.py_func)
+            elif isinstance(value, np.ndarray):
+                lines.append(f"{name}={value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}")
+            elif isinstance(value, (int, float, complex, str, bool, tuple, bytes, type(None))):
+                lines.append(f"{name}={value!r}")
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _names(code) -> set[str]:
+    out = set(code.co_names)
+    for constant in code.co_consts:
+        if inspect.iscode(constant):
+            out |= _names(constant)
+    return out
+
+
+def _code_key(code) -> str:
+    h = hashlib.sha256(code.co_code)
+    h.update(repr((code.co_names, code.co_varnames, code.co_firstlineno, code.co_filename)).encode())
+    h.update(code.co_linetable)
+    for constant in code.co_consts:
+        h.update((_code_key(constant) if inspect.iscode(constant) else repr(constant)).encode())
+    return h.hexdigest()
+
+
+# ---- dispatchers
+
+
+def find_dispatcher(module: str, qualname: str):
+    """The go function of that name."""
+    found = importlib.import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return found
+
+
+class GoDispatcher(CPUDispatcher):
+    """A go function. Compiled go code calls and spawns it; called from Python it runs as `go.run(f, ...)`."""
+
+    targetdescr = _GoTargetDescr("gopark")
+    runner = booter = None  # set by bridge/run.py and bridge/boot.py
+
+    def __reduce__(self):
+        if "<locals>" not in self.py_func.__qualname__:
+            return find_dispatcher, (self.py_func.__module__, self.py_func.__qualname__)
+        return super().__reduce__()
+
+    def __repr__(self):
+        return f"<go function {self.py_func.__module__}.{self.py_func.__qualname__}>"
+
+    def __call__(self, *args, **kwargs):
+        return GoDispatcher.runner(self, *args, **kwargs)
+
+    def get_call_template(self, args, kws):
+        target = target_being_typed(self.typingctx)
+        if target is not None and not getattr(target, "go_code", False):
+            raise errors.TypingError(
+                f"{self.__name__} is a go function: a plain @njit function cannot call it. "
+                f"Decorate the caller with @go.func"
+            )
+        return super().get_call_template(args, kws)
+
+    @global_compiler_lock
+    def compile(self, sig):
+        args = tuple(getattr(sig, "args", sig))
+        GoDispatcher.booter()
+        known = args in self.overloads
+        outermost = not _Pending.checks
+        try:
+            entry = super().compile(sig)
+            if outermost:
+                _check_pragmas()
+        except BaseException:
+            if outermost:
+                _Pending.checks = []
+            raise
+        if not known:
+            self._publish(args)
+        return entry
+
+    def _publish(self, args):
+        result = self.overloads[args]
+        library, symbol = result.library, symbol_of(self.py_func, args)
+        slot("body", symbol).value = library.get_pointer_to_function(result.fndesc.llvm_func_name)
+        stub = library.get_pointer_to_function(entry_name(result.fndesc))
+        if stub:
+            slot("entry", symbol).value = stub
+        data = getattr(library, "gopark_object", None) or library._get_compiled_object()
+        CODE.add(data, library.get_pointer_to_function)
+
+
+def _check_pragmas() -> None:
+    pending, _Pending.checks = _Pending.checks, []
+    for info in pending:
+        violations = wbcheck.check_pragmas(info, INFOS)
+        if violations:
+            raise WriteBarrierError("\n".join(str(v.message) for v in violations))
+
+
+target_registry["gopark"] = GoTarget
+dispatcher_registry[GoTarget] = GoDispatcher
+
+
+def _jit_for_target(*args, **options):
+    """How Numba compiles the bodies of @overload for this target."""
+    options = {k: v for k, v in options.items() if k not in ("cache", "pipeline_class", "target")}
+    return lambda f: GoDispatcher(f, targetoptions=_options(options), pipeline_class=_CalleeCompiler)
+
+
+jit_registry[GoTarget] = _jit_for_target
+
+_FUNC_OPTIONS = {"boundscheck", "fastmath", "cache"}
+
+
+def _options(given):
+    options = {"error_model": "python", "boundscheck": True}
+    options.update(given)
+    options.update(nopython=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return options
+
+
+def func(py_func=None, **options):
+    """Compile a function for goroutines, lazily and per argument types.
+
+    Options: `boundscheck=False` trusts every index; `fastmath=True` as Numba's; `cache=False` keeps it off the disk.
+    """
+    unknown = set(options) - _FUNC_OPTIONS
+    if "parallel" in unknown:
+        raise TypeError("@go.func(parallel=True): use go.spawn; goroutines run on all cores")
+    if unknown:
+        raise TypeError(
+            f"@go.func: unknown option {', '.join(sorted(unknown))}; there are {', '.join(sorted(_FUNC_OPTIONS))}"
+        )
+
+    def decorate(f):
+        if isinstance(f, CPUDispatcher):
+            raise TypeError(f"@go.func decorates a plain function; {f.__name__} is compiled already: take @njit off")
+        if not inspect.isfunction(f):
+            raise TypeError(f"@go.func decorates a function, not {f!r}")
+        cached = options.get("cache", True)
+        given = {k: v for k, v in options.items() if k != "cache"}
+        made = GoDispatcher(f, targetoptions=_options(given), pipeline_class=_FunctionCompiler)
+        if cached and "<locals>" not in f.__qualname__ and not f.__code__.co_filename.startswith("<"):
+            made._cache = _FunctionCache(made)
+        return made
+
+    return decorate if py_func is None else decorate(py_func)
+
+
+def _pragma(name):
+    def decorate(f):
+        target = getattr(f, "py_func", f)
+        if not inspect.isfunction(target):
+            raise TypeError(f"@go.{name} decorates a function, not {f!r}")
+        target.__dict__.setdefault("__gopark_pragmas__", set()).add(name)
+        return f
+
+    decorate.__name__ = decorate.__qualname__ = name
+    return decorate
+
+
+nowritebarrier = _pragma("nowritebarrier")
+nowritebarrierrec = _pragma("nowritebarrierrec")
+yeswritebarrierrec = _pragma("yeswritebarrierrec")

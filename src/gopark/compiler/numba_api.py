@@ -1,0 +1,173 @@
+"""The one module that touches Numba's and llvmlite's private names.
+
+gopark builds on Numba's front end (bytecode analysis, type inference, lowering of the whole nopython language) and on
+llvmlite's code generator. What it needs beyond their documented interface is gathered here, so that a new Numba version
+is a matter of reading one file: `check_versions` refuses every version that was not tested, at boot and by name.
+
+Everything else in gopark imports Numba through this module; `tests/test_tidy.py` holds it to that.
+"""
+
+from __future__ import annotations
+
+import llvmlite
+import llvmlite.binding as llb
+import numba
+from llvmlite import ir as lir
+from numba.core import (
+    analysis,
+    callconv,
+    cgutils,
+    compiler,
+    config,
+    cpu,
+    datamodel,
+    dispatcher,
+    errors,
+    funcdesc,
+    imputils,
+    ir,
+    lowering,
+    serialize,
+    sigutils,
+    typed_passes,
+    types,
+    typing,
+    untyped_passes,
+    utils,
+)
+from numba.core.analysis import compute_cfg_from_blocks
+from numba.core.compiler import CompilerBase, CompileResult, DefaultPassBuilder, Flags
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.compiler_machinery import FunctionPass, PassManager, register_pass
+from numba.core.funcdesc import default_mangler
+from numba.core.imputils import RefType, impl_ret_borrowed, iternext_impl, lower_constant
+from numba.core.registry import CPUDispatcher, CPUTarget, cpu_target
+from numba.core.runtime import rtsys
+from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, target_registry
+from numba.core.typeconv import Conversion
+from numba.core.typing.templates import (
+    AbstractTemplate,
+    AttributeTemplate,
+    bound_function,
+    infer_getattr,
+    infer_global,
+    signature,
+)
+from numba.core.unsafe import eh
+from numba.extending import (
+    NativeValue,
+    as_numba_type,
+    box,
+    intrinsic,
+    lower_builtin,
+    lower_cast,
+    lower_getattr,
+    lower_getattr_generic,
+    lower_setattr_generic,
+    models,
+    overload,
+    register_model,
+    typeof_impl,
+    unbox,
+)
+
+TESTED = ((0, 68, 1), (0, 69, 0))  # numba >= first, < second
+
+
+def _version_tuple(text: str) -> tuple[int, ...]:
+    parts = []
+    for part in text.split(".")[:3]:
+        digits = "".join(c for c in part if c.isdigit())
+        parts.append(int(digits or 0))
+    return tuple(parts)
+
+
+def version_problem() -> str | None:
+    """What is wrong with the installed Numba, or None. Called at boot; importing gopark never fails for it."""
+    low, high = TESTED
+    if low <= _version_tuple(numba.__version__) < high:
+        return None
+    window = f"numba>={'.'.join(map(str, low))},<{'.'.join(map(str, high[:2]))}"
+    return (
+        f"gopark was tested with {window}, but numba {numba.__version__} is installed. "
+        f"Install a tested one: pip install '{window}'"
+    )
+
+
+def versions() -> dict[str, str]:
+    """The versions that decide what machine code comes out; part of every cache key."""
+    return {
+        "numba": numba.__version__,
+        "llvmlite": llvmlite.__version__,
+        "llvm": ".".join(map(str, llb.llvm_version_info)),
+        "python": utils.PYVERSION.__repr__(),
+    }
+
+
+# ---- LLVM types and constants, spelled once
+
+i1, i8, i16, i32, i64, i128 = (lir.IntType(n) for n in (1, 8, 16, 32, 64, 128))
+void = lir.VoidType()
+i8p = i8.as_pointer()
+NULL = lir.Constant(i8p, None)
+
+
+def const(value: int) -> lir.Constant:
+    """A 64-bit integer constant."""
+    return lir.Constant(i64, value)
+
+
+def extern(module: lir.Module, name: str, result, arguments) -> lir.Function:
+    """The declaration of an external function in `module`."""
+    return cgutils.get_or_insert_function(module, lir.FunctionType(result, arguments), name)
+
+
+def data_symbol(module: lir.Module, name: str, ty=i64) -> lir.GlobalVariable:
+    """The declaration of an external variable in `module`."""
+    found = module.globals.get(name)
+    if found is None:
+        found = lir.GlobalVariable(module, ty, name)
+        found.align = 8
+    return found
+
+
+def target_context():
+    """Numba's context of this CPU: data layout, type sizes."""
+    return cpu_target.target_context
+
+
+def size_and_alignment(ty) -> tuple[int, int]:
+    """Size and alignment in bytes of a value of the Numba type `ty` as it lies in memory."""
+    context = target_context()
+    data = context.get_data_type(ty)
+    return context.get_abi_sizeof(data), context.get_abi_alignment(data)
+
+
+def host_cpu() -> tuple[str, str]:
+    """Name and features of the CPU that Numba compiles for."""
+    codegen = target_context().codegen()
+    return codegen._get_host_cpu_name(), codegen._tm_features
+
+
+def image_target_machine():
+    """A target machine for the runtime image: position independent, small code model (Numba's own is large)."""
+    name, features = host_cpu()
+    target = llb.Target.from_triple(llb.get_process_triple())
+    return target.create_target_machine(cpu=name, features=features, opt=2, reloc="pic", codemodel="small", jit=True)
+
+
+def target_being_typed(typing_context):
+    """The target of the function whose types are being inferred; None outside of type inference."""
+    stack = typing_context.callstack._stack
+    return stack[-1].target if stack else None
+
+
+def contains_references(ty) -> bool:
+    """Whether values of `ty` hold references counted by Numba's NRT (arrays, str, lists ...)."""
+    try:
+        return target_context().data_model_manager[ty].contains_nrt_meminfo()
+    except (KeyError, NotImplementedError):
+        return False
+
+
+__all__ = [name for name in dir() if not name.startswith("_")]

@@ -1,0 +1,79 @@
+"""The environment, in one table.
+
+Nothing here is read at import: `settings()` reads the environment the first time it is asked, which is at the first
+compilation or at boot, and keeps what it read for the rest of the process.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+MIN_STACK = 64 << 10
+MAX_STACK = 64 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    stack: int  # bytes of a goroutine's stack, a power of two (GOPARK_STACK)
+    procs: int  # Ps of the first run (GOMAXPROCS; default: the affinity mask)
+    cache_dir: Path  # GOPARK_CACHE_DIR
+    wbcheck: bool  # GOPARKDEBUG=wbcheck=1: verify the ownership of the P at every pointer store
+    seam: bool  # GOPARKDEBUG=seam=0 builds an image without the seam's tests (to measure what they cost)
+    seed: int | None  # GOPARK_SEED: the state of every source of randomness of the runtime
+
+
+KNOWN_DEBUG = {
+    "wbcheck": "1: every pointer store verifies that its thread owns a running P",
+    "seam": "0: compile without the tests of the seam word (a build of its own, for measurements)",
+}
+
+
+def _integer(name: str, text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise ValueError(f"{name}={text!r}: an integer is wanted") from None
+
+
+def _debug_keys() -> dict[str, str]:
+    keys: dict[str, str] = {}
+    for item in filter(None, os.environ.get("GOPARKDEBUG", "").split(",")):
+        key, _, value = item.partition("=")
+        if key not in KNOWN_DEBUG:
+            known = "; ".join(f"{k}={v}" for k, v in KNOWN_DEBUG.items())
+            raise ValueError(f"GOPARKDEBUG: unknown key {key!r}. Known: {known}")
+        keys[key] = value
+    return keys
+
+
+@functools.cache
+def settings() -> Settings:
+    """What the environment says, read once."""
+    stack = _integer("GOPARK_STACK", os.environ.get("GOPARK_STACK") or str(256 << 10))
+    if stack & (stack - 1) or not MIN_STACK <= stack <= MAX_STACK:
+        raise ValueError(
+            f"GOPARK_STACK={stack}: the stack of a goroutine is a power of two from {MIN_STACK} to {MAX_STACK} bytes"
+        )
+    procs = os.environ.get("GOMAXPROCS")
+    if procs is None:
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = _integer("GOMAXPROCS", procs)
+        if count < 1:
+            raise ValueError(f"GOMAXPROCS={procs}: at least 1 is wanted")
+    seed = os.environ.get("GOPARK_SEED")
+    debug = _debug_keys()
+    cache = os.environ.get("GOPARK_CACHE_DIR")
+    if cache is None:
+        cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "gopark")
+    return Settings(
+        stack=stack,
+        procs=count,
+        cache_dir=Path(cache),
+        wbcheck=debug.get("wbcheck", "0") == "1",
+        seam=debug.get("seam", "1") != "0",
+        seed=None if seed is None else _integer("GOPARK_SEED", seed),
+    )

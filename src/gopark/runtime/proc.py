@@ -1,0 +1,414 @@
+"""The scheduler: the life of a goroutine, and the loop of an M.
+
+Stands for: src/runtime/proc.go and proc1.go at 41dbcc19ef09: newproc, goexit, gopark, goready, gosched, schedule,
+findrunnable, mstart, schedinit, procresize.
+
+A goroutine that parks switches *directly* to the next one of its P, without a detour through the M's own stack. What must
+be done about the one that left (release the channel's lock, requeue it, free its stack) cannot be done while its
+registers are live on the processor, so it is done by the other side: the leaving G stores a *finish action* in its M, and
+the code behind the switch, which runs on the other stack, performs it. g0 is switched to only when the local queue is
+empty, and every 61st time, so that its loop looks at the global queue: two goroutines that wake each other cannot starve
+those that wait there.
+
+* SC1  A finish action runs when the context of the G that left is saved, on the M it left, with that M's P. It is short and
+       never blocks. Actions that run without a P belong to g0's loop and come with system calls and stop-the-world.
+* SC2  After `gogo` nothing known about the M before holds: the goroutine may be on another one. `getg()` holds.
+* SC3  Only a claimed G is readied: its step Gwaiting -> Grunnable was a compare-and-swap that exactly one waker won.
+* SC4  ready() puts a G into an empty runnext without waking another M: what is in runnext will run here next, so there is
+       nothing to steal. Another M is woken when a G was displaced into the ring, where it can be stolen.
+* SC5  findrunnable gives its P away in the middle. The half behind `releasep` is a function of its own, findrunnable_nop,
+       which returns True with a P and False without: the check (compiler/wbcheck.py) sees that without being told.
+* SC6  An M that stops looking for work drops `spinning` first and then looks at all queues once more, the global one too: a
+       producer that saw it spinning did not wake anybody else (mp.py, MP3).
+
+Who needs a P: everything but findrunnable_nop, mstart's beginning, schedinit, procresize and newprocforeign.
+"""
+
+from __future__ import annotations
+
+from gopark.compiler.image import NO_P, WITH_P, fn, forward
+from gopark.compiler.numba_api import types
+from gopark.compiler.structs import Pointer
+from gopark.runtime.lock_futex import lock, spinlock, spinunlock, unlock
+from gopark.runtime.mcache import allocmcache
+from gopark.runtime.mp import acquirep, pidleget, pidleput, releasep, stopm, wakep
+from gopark.runtime.os_linux import gettid
+from gopark.runtime.persistent import persistentalloc
+from gopark.runtime.prims import (
+    callfn,
+    cas,
+    getg,
+    gogo,
+    load,
+    ptr,
+    setMcacheNoWriteBarrier,
+    setPNoWriteBarrier,
+    sizeof,
+    store,
+    throw,
+    xadd,
+)
+from gopark.runtime.runq import globrunqget, globrunqput, runqempty, runqget, runqput, runqsteal
+from gopark.runtime.runtime2 import (
+    ACT_DEAD,
+    ACT_NONE,
+    ACT_SELUNLOCK,
+    ACT_UNLOCK,
+    ACT_YIELD,
+    G,
+    Gdead,
+    Grunnable,
+    Grunning,
+    Gwaiting,
+    M,
+    Mutex,
+    P,
+    Pidle,
+    Run,
+    sched,
+)
+from gopark.runtime.signal import minit
+from gopark.runtime.stack import gfget, gfgetglobal, gfput, gostartcall, stackinit
+
+pokeruns = forward("pokeruns")
+selunlockparked = forward("selunlockparked", types.none, Pointer(G))
+
+FAIRNESS = 61  # every so many switches go through g0's loop
+
+
+# ---- making a G runnable
+
+
+@fn(inline=True)
+def ready(pp: P, gp: G):
+    """Put a runnable G on pp, as the next one. SC4."""
+    if pp.runnext is None:
+        store(pp, "runnext", gp)
+        return
+    runqput(pp, gp, True)
+    if load(sched, "npidle") != 0 and load(sched, "nmspinning") == 0:
+        wakep()
+
+
+@fn(inline=True)
+def goready(gp: G):
+    """A G that the caller has claimed becomes runnable on the caller's P."""
+    ready(getg().m.p, gp)
+
+
+@fn(inline=True)
+def claim(gp: G) -> bool:
+    """Win the wake-up of a parked G; its waitlock is held. SC3."""
+    return cas(gp, "atomicstatus", Gwaiting, Grunnable)
+
+
+# ---- switching
+
+
+@fn
+def finish(mp: M, action: int):
+    """What is to be done about the G that left. SC1."""
+    mp.act = ACT_NONE
+    gp = mp.prev
+    if action == ACT_UNLOCK:
+        spinunlock(mp.unlock)
+    elif action == ACT_YIELD:
+        runqput(mp.p, gp, False)
+        if load(sched, "npidle") != 0 and load(sched, "nmspinning") == 0:
+            wakep()
+    elif action == ACT_DEAD:
+        store(gp, "atomicstatus", Gdead)
+        gfput(mp.p, gp)
+    elif action == ACT_SELUNLOCK:
+        selunlockparked(gp)
+
+
+@fn(inline=True)
+def gswitch(gp: G, to: G, action: int, l: Mutex):
+    """Leave gp for `to`; on return gp runs again, perhaps on another M."""
+    mp = gp.m
+    mp.prev = gp
+    mp.act = action
+    mp.unlock = l
+    to.m = mp
+    mp.curg = to
+    to.atomicstatus = Grunning
+    gogo(gp, to)
+    mp = getg().m  # SC2
+    action = mp.act
+    if action != ACT_NONE:
+        finish(mp, action)
+
+
+@fn(inline=False)
+def gopark(action: int, l: Mutex):
+    """Leave this G: parked (Gwaiting, its waitlock held, released by the action), yielding or dead."""
+    gp = getg()
+    mp = gp.m
+    pp = mp.p
+    tick = pp.schedtick + 1
+    pp.schedtick = tick
+    if tick % FAIRNESS != 0:
+        next = runqget(pp)
+        if next is not None:
+            gswitch(gp, next, action, l)
+            return
+    gswitch(gp, mp.g0, action, l)
+
+
+@fn(inline=True)
+def parkprepare(gp: G, l: Mutex, reason: int):
+    """gp is about to park under l, which it holds. I3, I4."""
+    gp.waitlock = l
+    gp.waitreason = reason
+    gp.parkseq += 1
+    store(gp, "atomicstatus", Gwaiting)
+
+
+@fn(inline=False)
+def parkforever(reason: int):
+    """Wait for nothing at all: only the end of the run wakes it."""
+    gp = getg()
+    run = gp.run
+    spinlock(run.lock)
+    gp.waiting = None
+    parkprepare(gp, run.lock, reason)
+    gopark(ACT_UNLOCK, run.lock)
+
+
+@fn(inline=False, entered=WITH_P)
+def gosched():
+    """Let others run. Returns at once if there are none."""
+    gp = getg()
+    mp = gp.m
+    pp = mp.p
+    tick = pp.schedtick + 1
+    pp.schedtick = tick
+    if tick % FAIRNESS != 0:
+        next = runqget(pp)
+        if next is not None:
+            gp.atomicstatus = Grunnable
+            gswitch(gp, next, ACT_YIELD, None)
+            return
+        if sched.runqsize == 0:
+            return
+    gp.atomicstatus = Grunnable
+    gswitch(gp, mp.g0, ACT_YIELD, None)
+
+
+# ---- birth and death
+
+
+@fn(inline=False, entered=WITH_P)
+def newproc(entry: int, argp: int, n: int, where: int):
+    """The go statement: a new G of the caller's run executes entry(a copy of the n bytes at argp)."""
+    gp = getg()
+    run = gp.run
+    pp = gp.m.p
+    newg = gfget(pp)
+    gostartcall(newg, run, entry, argp, n, where)
+    if run is not None and load(run, "ended") != 0:
+        newg.preempt = 1  # its entry stub drops the arguments and exits
+    newg.goid = newgoid()
+    ready(pp, newg)
+
+
+@fn(inline=True)
+def newgoid() -> int:
+    return xadd(sched, "goidgen", 1) + 1
+
+
+@fn(inline=False)
+def newprocforeign(run: Run, entry: int, argp: int, n: int, where: int) -> G:
+    """The same for a thread without a P: through the global queue."""
+    gp = gfgetglobal()
+    gostartcall(gp, run, entry, argp, n, where)
+    gp.goid = newgoid()
+    lock(sched.lock)
+    globrunqput(gp)
+    unlock(sched.lock)
+    if load(sched, "npidle") != 0:
+        wakep()
+    return gp
+
+
+@fn(inline=False, entered=WITH_P)
+def goexit():
+    """The end of this G. Never returns."""
+    gp = getg()
+    if gp.atomicstatus != Grunning:
+        throw("goexit of a goroutine that is not running")
+    gp.run = None
+    gp.waiting = None
+    gopark(ACT_DEAD, None)
+    while True:
+        throw("a dead goroutine was resumed")
+
+
+@fn(inline=False, entered=WITH_P)
+def gostart(g: int):
+    """The first function of every goroutine, on its own stack."""
+    gp = ptr(G, g)
+    mp = gp.m
+    action = mp.act
+    if action != ACT_NONE:
+        finish(mp, action)
+    callfn("entry", gp.startfn, gp.startarg)
+    goexit()
+
+
+# ---- the loop of an M
+
+
+@fn(inline=False)
+def findrunnable(mp: M) -> G:
+    """A G to run. Entered and left with a P, not always the same."""
+    while True:
+        pp = mp.p
+        if pp.schedtick % FAIRNESS == 0 and sched.runqsize > 0:
+            lock(sched.lock)
+            gp = globrunqget(pp, 1)
+            unlock(sched.lock)
+            if gp is not None:
+                return gp
+        gp = runqget(pp)
+        if gp is not None:
+            return gp
+        if sched.runqsize > 0:
+            lock(sched.lock)
+            gp = globrunqget(pp, 0)
+            unlock(sched.lock)
+            if gp is not None:
+                return gp
+        procs = sched.gomaxprocs
+        if mp.spinning != 0 or 2 * load(sched, "nmspinning") < procs - load(sched, "npidle"):
+            if mp.spinning == 0:
+                mp.spinning = 1
+                xadd(sched, "nmspinning", 1)
+            gp = stealwork(pp, procs)
+            if gp is not None:
+                return gp
+        lock(sched.lock)
+        if sched.runqsize > 0:
+            gp = globrunqget(pp, 0)
+            unlock(sched.lock)
+            if gp is not None:
+                return gp
+            continue
+        pidleput(releasep(mp))
+        unlock(sched.lock)
+        if findrunnable_nop(mp):
+            continue
+        stopm(mp)
+
+
+@fn(inline=False)
+def stealwork(pp: P, procs: int) -> G:
+    """Four rounds over the other Ps in random order; runnext only in the last."""
+    for attempt in range(4):
+        seed = pp.rand * 6364136223846793005 + 1442695040888963407
+        pp.rand = seed
+        offset = (seed >> 33) & 0x3FFFFFFF
+        for i in range(procs):
+            victim = sched.allp[(i + offset) % procs]
+            if victim is not pp:
+                gp = runqsteal(pp, victim, attempt == 3)
+                if gp is not None:
+                    return gp
+    return None
+
+
+@fn(inline=False)
+def findrunnable_nop(mp: M) -> bool:
+    """The half of findrunnable behind releasep: mp owns no P. True: it got one and should look again. SC5, SC6."""
+    if mp.spinning != 0:
+        mp.spinning = 0
+        xadd(sched, "nmspinning", -1)
+        if workwaits():
+            lock(sched.lock)
+            pp = pidleget()
+            unlock(sched.lock)
+            if pp is not None:
+                acquirep(mp, pp)
+                mp.spinning = 1
+                xadd(sched, "nmspinning", 1)
+                return True
+    if load(sched, "npidle") == sched.gomaxprocs:
+        pokeruns()
+    return False
+
+
+@fn(inline=False)
+def workwaits() -> bool:
+    """Whether any queue holds a G."""
+    if sched.runqsize > 0:
+        return True
+    for i in range(sched.gomaxprocs):
+        if not runqempty(sched.allp[i]):
+            return True
+    return False
+
+
+@fn(inline=False)
+def resetspinning(mp: M):
+    """mp has found work: if it was the last one to look, another one takes over."""
+    mp.spinning = 0
+    if xadd(sched, "nmspinning", -1) == 1 and load(sched, "npidle") > 0:
+        wakep()
+
+
+@fn(inline=False)
+def schedule(mp: M):
+    """g0's loop: find a G, run it until it switches back here. Entered with a P; never returns."""
+    g0 = mp.g0
+    while True:
+        gp = findrunnable(mp)
+        if mp.spinning != 0:
+            resetspinning(mp)
+        if load(gp, "atomicstatus") != Grunnable:
+            throw("schedule: the goroutine is not runnable")
+        mp.p.schedtick += 1
+        gswitch(g0, gp, ACT_NONE, None)
+
+
+@fn(inline=False, entered=NO_P)
+def mstart(m: int) -> int:
+    """A new thread, on its own stack, without a P."""
+    mp = ptr(M, m)
+    mp.tid = gettid()
+    minit(mp)
+    if mp.mstartfn != 0:
+        callfn("mstartfn", mp.mstartfn, m)
+    acquirep(mp, mp.nextp)
+    setPNoWriteBarrier(mp, "nextp", None, "allp")
+    schedule(mp)
+    return 0
+
+
+# ---- boot: on a Python thread, before any M exists
+
+
+@fn(inline=False, entered=NO_P)
+def schedinit(procs: int, seed: int):
+    """Reserve the stacks and make the Ps. Once per process."""
+    stackinit()
+    procresize(procs, seed)
+
+
+@fn(inline=False)
+def procresize(procs: int, seed: int):
+    """Make the Ps, all idle. Their number does not change while goroutines run."""
+    for k in range(procs):
+        i = procs - 1 - k
+        pp = ptr(P, persistentalloc(sizeof(P)))
+        pp.id = i
+        pp.status = Pidle
+        pp.rand = seed + i * 2654435761 + 1
+        setMcacheNoWriteBarrier(pp, "mcache", allocmcache(), "its P")
+        setPNoWriteBarrier(sched.allp, i, pp, "allp")
+        lock(sched.lock)
+        pidleput(pp)
+        unlock(sched.lock)
+    store(sched, "gomaxprocs", procs)
+
+

@@ -1,0 +1,171 @@
+"""Run queues: one per P, lock-free, and a global one under sched.lock.
+
+Stands for: the runq* and globrunq* functions of src/runtime/proc1.go at 41dbcc19ef09.
+
+* RQ1  Only the owner of a P puts into its ring (release store of runqtail); anybody takes, by compare and swap of
+       runqhead. The ring is full at 256: half of it, and the new G, then go to the global queue as one batch.
+* RQ2  `runnext` is the G that was made ready last. Only the owner stores a G there, so an empty runnext may be filled by
+       a release store; anybody may take it, by compare and swap. It is stolen only in the last round of stealing.
+* RQ3  The global queue is a list through `schedlink`, first in, first out. A P takes its share of it, at most half a ring.
+
+globrunqput runs also in threads without a P (a Python thread that starts a run): its three stores are setters, and allgs
+keeps the G reachable. Everything else needs a P and stores plainly.
+"""
+
+from __future__ import annotations
+
+from gopark.compiler.image import fn
+from gopark.runtime.lock_futex import lock, unlock
+from gopark.runtime.prims import cas, load, pause, setGNoWriteBarrier, store
+from gopark.runtime.runtime2 import G, P, RunqSize, sched
+
+MASK, HALF = RunqSize - 1, RunqSize // 2
+
+
+@fn
+def globrunqput(gp: G):
+    """Append one G to the global queue. sched.lock is held."""
+    setGNoWriteBarrier(gp, "schedlink", None, "allgs")
+    tail = sched.runqtail
+    if tail is None:
+        setGNoWriteBarrier(sched, "runqhead", gp, "allgs")
+    else:
+        setGNoWriteBarrier(tail, "schedlink", gp, "allgs")
+    setGNoWriteBarrier(sched, "runqtail", gp, "allgs")
+    sched.runqsize += 1
+
+
+@fn
+def globrunqputbatch(first: G, last: G, n: int):
+    """Append n Gs, linked from first to last. sched.lock is held."""
+    last.schedlink = None
+    tail = sched.runqtail
+    if tail is None:
+        sched.runqhead = first
+    else:
+        tail.schedlink = first
+    sched.runqtail = last
+    sched.runqsize += n
+
+
+@fn(inline=False)
+def globrunqget(pp: P, most: int) -> G:
+    """Take this P's share of the global queue, at most `most` if that is not 0; the first is returned, the rest becomes
+    local. sched.lock is held."""
+    size = sched.runqsize
+    if size == 0:
+        return None
+    n = size // sched.gomaxprocs + 1
+    if n > size:
+        n = size
+    if most > 0 and n > most:
+        n = most
+    if n > HALF:
+        n = HALF
+    gp = sched.runqhead
+    rest = gp.schedlink
+    for _ in range(n - 1):
+        following = rest.schedlink
+        runqput(pp, rest, False)
+        rest = following
+    sched.runqhead = rest
+    if rest is None:
+        sched.runqtail = None
+    sched.runqsize = size - n
+    return gp
+
+
+@fn
+def runqempty(pp: P) -> bool:
+    return load(pp, "runqhead") == load(pp, "runqtail") and load(pp, "runnext") is None
+
+
+@fn
+def runqput(pp: P, gp: G, next: bool):
+    """Make gp runnable on pp: as the next one (which displaces the present next one), or at the tail of the ring."""
+    if next:
+        while True:
+            old = pp.runnext
+            if old is None:
+                store(pp, "runnext", gp)
+                return
+            if cas(pp, "runnext", old, gp):
+                break
+        gp = old
+    while True:
+        head = load(pp, "runqhead")
+        tail = pp.runqtail
+        if tail - head < RunqSize:
+            pp.runq[tail & MASK] = gp
+            store(pp, "runqtail", tail + 1)
+            return
+        if runqputslow(pp, gp, head, tail):
+            return
+
+
+@fn(inline=False)
+def runqputslow(pp: P, gp: G, head: int, tail: int) -> bool:
+    """The ring is full: half of it and gp to the global queue. False if a thief was faster."""
+    n = (tail - head) // 2
+    if n != HALF:
+        return False
+    first = pp.runq[head & MASK]
+    last = first
+    for i in range(1, n):
+        following = pp.runq[(head + i) & MASK]
+        last.schedlink = following
+        last = following
+    if not cas(pp, "runqhead", head, head + n):
+        return False
+    last.schedlink = gp
+    lock(sched.lock)
+    globrunqputbatch(first, gp, n + 1)
+    unlock(sched.lock)
+    return True
+
+
+@fn
+def runqget(pp: P) -> G:
+    """The next G of this P, or nil."""
+    next = pp.runnext
+    if next is not None and cas(pp, "runnext", next, None):
+        return next
+    while True:
+        head = load(pp, "runqhead")
+        tail = pp.runqtail
+        if tail == head:
+            return None
+        gp = pp.runq[head & MASK]
+        if cas(pp, "runqhead", head, head + 1):
+            return gp
+
+
+@fn(inline=False)
+def runqsteal(pp: P, victim: P, stealnext: bool) -> G:
+    """Half of victim's ring to pp; one of them is returned. With stealnext, an otherwise empty victim's next one."""
+    while True:
+        head = load(victim, "runqhead")
+        tail = load(victim, "runqtail")
+        n = tail - head
+        n = n - n // 2
+        if n == 0:
+            if stealnext:
+                next = load(victim, "runnext")
+                if next is not None:
+                    for _ in range(50):  # the victim is about to run it: leave it the chance
+                        pause()
+                    if cas(victim, "runnext", next, None):
+                        return next
+                    continue
+            return None
+        if n > HALF:
+            continue  # head and tail were read at different times
+        mine = pp.runqtail
+        for i in range(n):
+            pp.runq[(mine + i) & MASK] = victim.runq[(head + i) & MASK]
+        if cas(victim, "runqhead", head, head + n):
+            n -= 1
+            gp = pp.runq[(mine + n) & MASK]
+            if n > 0:
+                store(pp, "runqtail", mine + n)
+            return gp

@@ -1,0 +1,290 @@
+"""Runs: who owns a goroutine, how a run ends, when it is dead.
+
+Stands for: nothing in Go, where goroutines end with the process. Here `go.run` returns, and may be called again, so every
+goroutine belongs to the run that started it.
+
+A Python thread that calls `go.run` owns no P and never will: it takes a Run, puts the first goroutine on the global queue,
+wakes an M and sleeps on the run's note. Every 50 ms, or when an M found all Ps idle, it looks whether the run is dead.
+
+**The end.** The goroutine that returns from the main function, or fails, wins `run.ended` by compare and swap. It then
+makes every other goroutine of the run leave (`endrun`) and only then wakes the Python thread. Leaving is a status that no
+handler of the user sees: a parked goroutine is claimed like by any other waker, unlinked under the lock it waits under,
+marked `ended` and readied, so that it unwinds and gives back what its frames hold; a running one finds `preempt` set at
+its next poll; one that never started is let go by its entry stub.
+
+* R1  `run.ended` is set (sequentially consistent) before the first look at allgs. A goroutine made by someone who read the
+      old value exists by the second clean look at the latest, and can make no further one: newproc looks again. So two
+      clean looks in a row mean that nothing of the run is left.
+* R2  The claim is made under the G's waitlock, seen again under the lock (I2, I3): the lock word stays valid memory because
+      the one who waits there keeps the channel alive, and after it has gone the status or the lock differs.
+* R3  Only the ender touches exit* and tb of a Run, before notewakeup(done); the Python thread reads them afterwards.
+
+**Deadlock.** A run is dead when none of its goroutines can ever run again. `lookrun` walks allgs: if every G of the run is
+Gwaiting it returns a number made of their identities and park sequence numbers, else 0. Two equal looks in a row mean that
+between them all of them were parked at once, and nobody was left to wake one (I4).
+
+lookrun, runstart, runwait, runstop, runfree and pokeruns run on Python threads or Ms without a P: setters, reason allruns.
+endrun, runexit need a P.
+"""
+
+from __future__ import annotations
+
+from gopark.compiler.image import NO_P, WITH_P, fn
+from gopark.compiler.structs import struct
+from gopark.runtime.lock_futex import lock, noteclear, notetsleep, notewakeup, spinlock, spinunlock, unlock
+from gopark.runtime.os_linux import futexwakeup, usleep
+from gopark.runtime.persistent import persistentalloc
+from gopark.runtime.prims import (
+    addr,
+    cas,
+    fence,
+    fieldaddr,
+    funcaddr,
+    getg,
+    load,
+    local,
+    ptr,
+    setRunNoWriteBarrier,
+    sizeof,
+    store,
+    xadd,
+    xchg,
+)
+from gopark.runtime.proc import claim, goexit, goready, gosched, newprocforeign
+from gopark.runtime.runtime2 import G, Gdead, Gwaiting, Run, TracebackFrames, sched
+
+LOOK_NS = 50_000_000  # how often a thread in go.run looks at its run
+
+STACK_PREEMPT = 1 << 62  # above every stack address: the next check of the stack fails
+
+# what runwait returns
+RUN_WAIT, RUN_DONE, RUN_DEAD = 0, 1, 2
+
+# exit codes beyond the statuses of compiled code
+EXIT_INTERRUPTED, EXIT_DEADLOCK = -20, -21
+
+
+@struct(notinheap=True)
+class StopRequest:
+    """The argument record of runstopper."""
+
+    run: int
+    code: int
+
+
+@fn(inline=False)
+def newrun() -> Run:
+    """A fresh Run: from the free list, or made and entered in allruns."""
+    lock(sched.lock)
+    run = sched.runfree
+    if run is not None:
+        setRunNoWriteBarrier(sched, "runfree", run.link, "allruns")
+    unlock(sched.lock)
+    if run is None:
+        run = ptr(Run, persistentalloc(sizeof(Run)))
+        lock(sched.lock)
+        setRunNoWriteBarrier(run, "alllink", sched.allruns, "allruns")
+        fence()
+        setRunNoWriteBarrier(sched, "allruns", run, "allruns")
+        unlock(sched.lock)
+    run.id = xadd(sched, "runidgen", 1) + 1
+    run.exitcode = 0
+    run.exitexc = 0
+    run.exitgoid = 0
+    run.exitspawn = 0
+    run.tbcount = 0
+    run.lastlook = 0
+    store(run, "poke", 0)
+    noteclear(run.done)
+    store(run, "ended", 0)
+    store(run, "inuse", 1)
+    return run
+
+
+@fn(inline=False, entered=NO_P)
+def runstart(entry: int, argp: int, n: int, where: int) -> int:
+    """Start entry(a copy of the n bytes at argp) as the first goroutine of a new Run; the Run's address."""
+    run = newrun()
+    newprocforeign(run, entry, argp, n, where)
+    return addr(run)
+
+
+@fn(inline=False, entered=NO_P)
+def runstop(r: int, code: int):
+    """End the run from outside, with that exit code. runwait will say when it is done."""
+    request = local(StopRequest)
+    request.run = r
+    request.code = code
+    newprocforeign(None, funcaddr(runstopper, "entry"), addr(request), sizeof(StopRequest), 0)
+
+
+@fn(inline=False)
+def runstopper(a: int):
+    """The helper goroutine behind runstop; it belongs to no run."""
+    request = ptr(StopRequest, a)
+    run = ptr(Run, request.run)
+    if cas(run, "ended", 0, 1):
+        run.exitcode = request.code
+        endrun(run, getg())
+        notewakeup(run.done)
+
+
+@fn(inline=False, entered=WITH_P)
+def runexit(code: int, exc: int):
+    """The calling goroutine ends its run: it returned from main (code 0), or it failed. Never returns."""
+    gp = getg()
+    run = gp.run
+    if not cas(run, "ended", 0, 1):
+        goexit()  # somebody else is ending the run already
+    run.exitcode = code
+    run.exitexc = exc
+    run.exitgoid = gp.goid
+    run.exitspawn = gp.spawnrec
+    run.tbcount = gp.tbcount
+    for i in range(2 * TracebackFrames):
+        run.tb[i] = gp.tb[i]
+    endrun(run, gp)
+    gp.run = None
+    notewakeup(run.done)
+    goexit()
+
+
+@fn(inline=False)
+def endrun(run: Run, me: G):
+    """Make every goroutine of the run but `me` leave, and wait until they have left. R1."""
+    clean = 0
+    rounds = 0
+    while clean < 2:
+        if sweeprun(run, me):
+            clean += 1
+        else:
+            clean = 0
+            gosched()
+            rounds += 1
+            if rounds > 64:
+                usleep(50)  # what is left runs on other Ms, in a loop without a poll
+
+
+@fn(inline=False)
+def sweeprun(run: Run, me: G) -> bool:
+    """One look at allgs. True if nothing of the run is left."""
+    clean = True
+    gp = sched.allgs
+    while gp is not None:
+        if gp is not me and gp.run is run:
+            status = load(gp, "atomicstatus")
+            if status != Gdead:
+                clean = False
+                gp.stackguard = STACK_PREEMPT
+                xchg(gp, "preempt", 1)
+                if status == Gwaiting:
+                    claimended(gp)
+        gp = gp.alllink
+    return clean
+
+
+@fn(inline=False)
+def claimended(gp: G):
+    """Wake a parked goroutine with the news that its run has ended, unless somebody else wakes it first. R2."""
+    l = gp.waitlock
+    spinlock(l)
+    if gp.waitlock is l and load(gp, "atomicstatus") == Gwaiting:
+        gp.ended = 1
+        gp.param = None
+        if claim(gp):
+            spinunlock(l)
+            goready(gp)
+            return
+        gp.ended = 0
+    spinunlock(l)
+
+
+@fn(entered=WITH_P)
+def startended() -> int:
+    """Asked by the entry stub: 1 if the run ended before the goroutine got its turn."""
+    gp = getg()
+    return 1 if gp.run is not None and load(gp.run, "ended") != 0 else 0
+
+
+@fn(inline=False, entered=WITH_P)
+def preempted() -> int:
+    """The slow path of a poll: 1 if the goroutine must leave."""
+    gp = getg()
+    if gp.run is not None and load(gp.run, "ended") != 0:
+        return 1
+    gp.preempt = 0
+    return 0
+
+
+@fn(inline=False, entered=NO_P)
+def runfree(r: int):
+    """The Python thread has taken the result: the Run may be used again."""
+    run = ptr(Run, r)
+    store(run, "inuse", 0)
+    lock(sched.lock)
+    setRunNoWriteBarrier(run, "link", sched.runfree, "allruns")
+    setRunNoWriteBarrier(sched, "runfree", run, "allruns")
+    unlock(sched.lock)
+
+
+@fn(inline=False, entered=NO_P)
+def runwait(r: int) -> int:
+    """Sleep until the run is done, at most LOOK_NS; RUN_DEAD if two looks found it deadlocked."""
+    run = ptr(Run, r)
+    if notetsleep(run.done, LOOK_NS):
+        return RUN_DONE
+    poked = load(run, "poke") != 0
+    store(run, "poke", 0)
+    if load(run, "ended") != 0:
+        run.lastlook = 0
+        return RUN_WAIT
+    look = lookrun(run)
+    if poked and look != 0 and look != run.lastlook:
+        run.lastlook = look
+        look = lookrun(run)
+    dead = look != 0 and look == run.lastlook
+    run.lastlook = look
+    return RUN_DEAD if dead else RUN_WAIT
+
+
+@fn(inline=False)
+def lookrun(run: Run) -> int:
+    """0 if a goroutine of the run may still run; else a number that tells this set of parks from any other."""
+    mark = 1
+    gp = sched.allgs
+    while gp is not None:
+        if gp.run is run:
+            status = load(gp, "atomicstatus")
+            if status != Gdead:
+                if status != Gwaiting:
+                    return 0
+                mark = (mark * 1000003) ^ (gp.goid * 69069 + load(gp, "parkseq"))
+        gp = gp.alllink
+    if mark == 1 or mark == 0:
+        return 0  # nobody there (yet): it is about to start, or about to be done
+    return mark
+
+
+@fn(inline=False)
+def pokeruns():
+    """All Ps are idle: whoever waits for a run should look at it now."""
+    run = sched.allruns
+    while run is not None:
+        if load(run, "inuse") != 0:
+            store(run, "poke", 1)
+            futexwakeup(fieldaddr(run.done, "key"), 1)
+        run = run.alllink
+
+
+@fn(inline=False, entered=NO_P)
+def numgoroutine() -> int:
+    """Goroutines that exist and belong to a run."""
+    n = 0
+    gp = sched.allgs
+    while gp is not None:
+        if gp.run is not None and load(gp, "atomicstatus") != Gdead:
+            n += 1
+        gp = gp.alllink
+    return n
+
+

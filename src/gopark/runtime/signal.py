@@ -1,0 +1,120 @@
+"""Faults: a wild access ends the process with a message, not in silence.
+
+Stands for: src/runtime/signal_amd64x.go, os1_linux.go (minit, sigaltstack, setsig) at 41dbcc19ef09.
+
+SEGV and BUS are handled on a stack of their own (each M's lies at the low end of its g0), so that a goroutine that ran
+over its guard page can still be reported. If the fault belongs to us (the stack pointer lies in the arena of goroutine
+stacks) the handler prints what it knows and ends the process with status 2. Otherwise the fault is somebody else's (a C
+extension, Python itself): the action that was installed before ours is put back, and the faulting instruction, which
+runs again, meets that.
+
+* SG1  The handler takes no lock, allocates nothing, and contains no pointer store; it may run without a P.
+* SG2  An overflow that user code is expected to have is found at function entry and raised (compiler/polls.py); the guard
+       page is the backstop for code that does not check.
+* SG3  Handlers that Python installs later (faulthandler) stay in force: ours is asserted once, at boot.
+
+Raw memory: the kernel's siginfo, ucontext and sigaction.
+"""
+
+from __future__ import annotations
+
+from gopark.compiler.image import NO_P, fn
+from gopark.compiler.structs import Array, struct, var
+from gopark.runtime.os_linux import SYS_rt_sigaction, SYS_sigaltstack, exit, write
+from gopark.runtime.panic import dying, printhex
+from gopark.runtime.prims import addr, fieldaddr, funcaddr, gof, local, rawload, syscall6, symaddr, text
+from gopark.runtime.runtime2 import M
+from gopark.runtime.stack import GUARD, STACK, stackarena
+
+SIGBUS, SIGSEGV = 7, 11
+SA_SIGINFO, SA_RESTORER, SA_ONSTACK = 4, 0x04000000, 0x08000000
+SIGNAL_STACK = 64 << 10
+UC_RSP, UC_RIP, SI_ADDR = 160, 168, 16
+
+
+@struct(notinheap=True)
+class Sigaction:
+    """The kernel's: handler, flags, restorer, mask."""
+
+    handler: int
+    flags: int
+    restorer: int
+    mask: int
+
+
+@struct(notinheap=True)
+class StackT:
+    """The kernel's stack_t."""
+
+    sp: int
+    flags: int
+    size: int
+
+
+@struct(notinheap=True)
+class SignalState:
+    oldsegv: Array[int, 4]
+    oldbus: Array[int, 4]
+
+
+sigstate = var(SignalState, "go.sigstate")
+
+
+@fn(inline=False)
+def minit(mp: M):
+    """A new thread gets its signal stack. Runs without a P."""
+    ss = local(StackT)
+    ss.sp = mp.g0.stacklo + GUARD
+    ss.flags = 0
+    ss.size = SIGNAL_STACK
+    syscall6(SYS_sigaltstack, addr(ss), 0, 0, 0, 0, 0)
+
+
+@fn(inline=False, entered=NO_P)
+def siginit():
+    """Install the handlers, once per process; on a Python thread."""
+    setsig(SIGSEGV, fieldaddr(sigstate, "oldsegv"))
+    setsig(SIGBUS, fieldaddr(sigstate, "oldbus"))
+
+
+@fn(inline=False)
+def setsig(number: int, old: int):
+    act = local(Sigaction)
+    act.handler = funcaddr(sighandler, "signal")
+    act.flags = SA_SIGINFO | SA_RESTORER | SA_ONSTACK
+    act.restorer = symaddr("go.sigreturn", "asm")
+    act.mask = 0
+    syscall6(SYS_rt_sigaction, number, addr(act), old, 8, 0, 0)
+
+
+@fn(inline=False, entered=NO_P)
+def sighandler(number: int, info: int, context: int):
+    """The handler of SEGV and BUS. SG1."""
+    sig = number & 0xFFFFFFFF
+    sp = rawload(context + UC_RSP)
+    if not stackarena(sp):
+        chainsignal(sig, info, context)
+        return
+    address = rawload(info + SI_ADDR)
+    dying()
+    if stackarena(address) and (address & (STACK - 1)) < GUARD:
+        write(2, text("fatal error: stack overflow: the guard page of a goroutine was hit, goroutine "), 77)
+    else:
+        write(2, text("fatal error: unexpected memory fault on a goroutine, goroutine "), 63)
+    gp = gof(sp)
+    printhex(gp.goid)
+    write(2, text(" address "), 9)
+    printhex(address)
+    write(2, text(" pc "), 4)
+    printhex(rawload(context + UC_RIP))
+    write(2, text("\n"), 1)
+    while True:
+        exit(2)
+
+
+@fn(inline=False)
+def chainsignal(sig: int, info: int, context: int):
+    """Not ours: put the previous action back. The faulting instruction runs again and meets it."""
+    old = fieldaddr(sigstate, "oldsegv") if sig == SIGSEGV else fieldaddr(sigstate, "oldbus")
+    syscall6(SYS_rt_sigaction, sig, old, 0, 8, 0, 0)
+

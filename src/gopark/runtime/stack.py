@@ -1,0 +1,224 @@
+"""Stacks of goroutines: aligned slabs with the G at the top.
+
+Stands for: src/runtime/stack1.go at 41dbcc19ef09; stacks here have one size and never move.
+
+        stacklo                                                             stacklo + STACK
+        │ guard (16 KiB, no access) │ room (12 KiB) │ frames ... ◀── sp │ arguments │ G │ colour │
+                                                    ▲ stackguard
+
+* ST1  A slab is STACK bytes, aligned to STACK, so the G is found from any stack pointer (compiler/asm_amd64.py). The stack
+       of an M (g0) is several slabs in a row; only its top slab has a G, and runtime code stays in that one.
+* ST2  Memory is reserved once, made accessible 64 MiB at a time, and backed by the kernel at first touch.
+* ST3  The guard needs no mapping of its own where the kernel has MADV_GUARD_INSTALL; elsewhere mprotect guards the first
+       slabs, as long as the number of mappings of a process allows it.
+* ST4  `stackguard` leaves room below it for what does not check: the runtime, libm. A function that may overflow compares
+       its stack pointer with it at entry and raises; the guard page is the backstop.
+* ST5  A G is made once, put in allgs, and reused with its stack: per-P free lists (need a P), a global one (needs
+       stacklock). Both are last-in first-out, so that warm stacks are reused.
+
+stackalloc, gfgetglobal and gostartcall may run without a P (a new M, a Python thread): they use setters, allgs is the
+registry. gfput and gfget need a P. Raw memory: the first words of a new stack.
+"""
+
+from __future__ import annotations
+
+from gopark.compiler import abi
+from gopark.compiler.image import WITH_P, fn
+from gopark.runtime.lock_futex import lock, unlock
+from gopark.runtime.os_linux import MADV_GUARD_INSTALL, MADV_NOHUGEPAGE, madvise, sysGuard, sysMap, sysReserve
+from gopark.runtime.prims import (
+    addr,
+    fence,
+    getg,
+    gof,
+    load,
+    memmove,
+    rawstore,
+    setGNoWriteBarrier,
+    setRunNoWriteBarrier,
+    symaddr,
+    throw,
+)
+from gopark.runtime.runtime2 import G, Gdead, Grunnable, P, Run, sched
+
+STACK = abi.stack_size()
+GUARD = 16 << 10
+ROOM = 12 << 10
+G0_SLABS = max(2, (8 << 20) // STACK)
+ARENA = 1 << 40
+ARENA_MINIMUM = 1 << 30
+COMMIT = max(64 << 20, STACK)
+MPROTECT_GUARDS = 16000  # of the 65530 mappings a process may have
+GFREE_LOCAL, GFREE_BATCH = 64, 32
+
+
+@fn(inline=False)
+def stackinit():
+    """Reserve the arena."""
+    size = ARENA
+    base = sysReserve(size + STACK)
+    while base < 0:
+        size //= 2
+        if size < ARENA_MINIMUM:
+            throw("out of address space for goroutine stacks")
+        base = sysReserve(size + STACK)
+    lo = (base + STACK - 1) & -STACK
+    sched.stackstart = lo
+    sched.stackbump = lo
+    sched.stackmapped = lo
+    sched.stackend = lo + size // STACK * STACK
+    sched.guardok = 1
+
+
+@fn
+def stackarena(address: int) -> bool:
+    """Whether the address lies in a slab."""
+    return sched.stackstart <= address and address < sched.stackbump
+
+
+@fn(inline=False)
+def stackalloc(slabs: int) -> G:
+    """A new stack with its G, which is entered in allgs. Takes stacklock and allglock."""
+    lock(sched.stacklock)
+    lo = sched.stackbump
+    hi = lo + STACK * slabs
+    if hi > sched.stackend:
+        throw("out of address space for goroutine stacks")
+    while hi > sched.stackmapped:
+        if sysMap(sched.stackmapped, COMMIT) < 0:
+            throw("out of memory for goroutine stacks")
+        madvise(sched.stackmapped, COMMIT, MADV_NOHUGEPAGE)
+        sched.stackmapped += COMMIT
+    sched.stackbump = hi
+    if sched.guardok != 0 and madvise(lo, GUARD, MADV_GUARD_INSTALL) < 0:
+        sched.guardok = 0
+    if sched.guardok == 0 and sched.guards < MPROTECT_GUARDS:
+        sysGuard(lo, GUARD)
+        sched.guards += 1
+    unlock(sched.stacklock)
+    gp = gof(hi - STACK)
+    gp.stacklo = lo
+    gp.stackguard = lo + GUARD + ROOM
+    gp.atomicstatus = Gdead
+    allgadd(gp)
+    return gp
+
+
+@fn(inline=False)
+def allgadd(gp: G):
+    """Enter a G in allgs, for ever. Readers walk the list without a lock: the head is published last."""
+    lock(sched.allglock)
+    setGNoWriteBarrier(gp, "alllink", sched.allgs, "allgs")
+    fence()
+    setGNoWriteBarrier(sched, "allgs", gp, "allgs")
+    sched.allglen += 1
+    unlock(sched.allglock)
+
+
+@fn
+def gfput(pp: P, gp: G):
+    """A dead G to the free list of its P."""
+    n = pp.gfreecnt
+    if n >= GFREE_LOCAL:
+        n = gfputslow(pp, n)
+    gp.schedlink = pp.gfree
+    pp.gfree = gp
+    pp.gfreecnt = n + 1
+
+
+@fn(inline=False)
+def gfputslow(pp: P, n: int) -> int:
+    lock(sched.stacklock)
+    while n > GFREE_LOCAL - GFREE_BATCH:
+        gp = pp.gfree
+        pp.gfree = gp.schedlink
+        gp.schedlink = sched.gfree
+        sched.gfree = gp
+        sched.gfreecnt += 1
+        n -= 1
+    unlock(sched.stacklock)
+    return n
+
+
+@fn
+def gfget(pp: P) -> G:
+    """A dead G with its stack."""
+    gp = pp.gfree
+    if gp is None:
+        return gfgetslow(pp)
+    pp.gfree = gp.schedlink
+    pp.gfreecnt -= 1
+    return gp
+
+
+@fn(inline=False)
+def gfgetslow(pp: P) -> G:
+    if sched.gfree is not None:
+        lock(sched.stacklock)
+        n = 0
+        while n < GFREE_BATCH and sched.gfree is not None:
+            gp = sched.gfree
+            sched.gfree = gp.schedlink
+            sched.gfreecnt -= 1
+            gp.schedlink = pp.gfree
+            pp.gfree = gp
+            n += 1
+        unlock(sched.stacklock)
+        pp.gfreecnt += n
+    gp = pp.gfree
+    if gp is None:
+        return stackalloc(1)
+    pp.gfree = gp.schedlink
+    pp.gfreecnt -= 1
+    return gp
+
+
+@fn(inline=False)
+def gfgetglobal() -> G:
+    """A dead G for a thread without a P."""
+    lock(sched.stacklock)
+    gp = sched.gfree
+    if gp is not None:
+        setGNoWriteBarrier(sched, "gfree", gp.schedlink, "allgs")
+        sched.gfreecnt -= 1
+    unlock(sched.stacklock)
+    if gp is None:
+        return stackalloc(1)
+    return gp
+
+
+@fn(inline=True)
+def gostartcall(gp: G, run: Run, entry: int, argp: int, n: int, where: int):
+    """Prepare a dead G to run entry(record): the n bytes of the record are copied to the new stack.
+
+    A fresh context is [entry0][G][gostart]; entry0 pops both and calls (asm_amd64.py).
+    """
+    record = (addr(gp) - n) & ~15
+    memmove(record, argp, n)
+    sp = record - 72
+    rawstore(sp, symaddr("go.entry0", "asm"))
+    rawstore(sp + 8, addr(gp))
+    rawstore(sp + 16, symaddr("go.gostart", "gostart"))
+    gp.sp = sp
+    gp.startfn = entry
+    gp.startarg = record
+    gp.spawnrec = where
+    gp.ended = 0
+    gp.tbcount = 0
+    gp.tbexc = 0
+    setRunNoWriteBarrier(gp, "run", run, "allruns")
+    gp.preempt = 0
+    gp.stackguard = gp.stacklo + GUARD + ROOM
+    gp.atomicstatus = Grunnable
+
+
+@fn(inline=False, entered=WITH_P)
+def morestack(lowest: int) -> int:
+    """A function found its lowest stack address below the guard: 1 if the run has ended (the guard was raised to get its
+    attention), 2 if the stack is full, 0 if neither any more."""
+    gp = getg()
+    if gp.run is not None and load(gp.run, "ended") != 0:
+        return 1
+    guard = gp.stacklo + GUARD + ROOM
+    gp.stackguard = guard
+    return 2 if lowest < guard else 0

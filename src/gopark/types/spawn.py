@@ -1,0 +1,113 @@
+"""`go.spawn` and the other verbs of the scheduler in compiled code.
+
+spawn compiles the callee for the argument types, packs the arguments into a record in the caller's frame and calls
+`go.newproc`, which copies the record to the top of a new stack: no allocation. The goroutine owns a reference to each of its
+arguments; its entry stub gives them back.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+from gopark.compiler import errpath, func, lower
+from gopark.compiler.numba_api import (
+    AbstractTemplate,
+    cgutils,
+    const,
+    errors,
+    i8p,
+    i64,
+    infer_global,
+    lower_builtin,
+    signature,
+    types,
+)
+
+MaxRecord = 4096  # bytes of arguments
+
+
+def spawn(fn, /, *args, **kwargs):
+    """The go statement: run `fn(*args)` as a new goroutine of the same run. Its result is dropped; an exception that leaves
+    it ends the run. In compiled code only; from Python there is `go.run`.
+    """
+    raise TypeError("go.spawn(f, ...) works inside a @go.func; from Python call go.run(f, ...)")
+
+
+def _dispatcher_of(ty):
+    if isinstance(ty, types.RecursiveCall):
+        return ty.dispatcher_type.dispatcher
+    return ty.dispatcher if isinstance(ty, types.Dispatcher) else None
+
+
+@infer_global(spawn)
+class _Spawn(AbstractTemplate):
+    def generic(self, args, kws):
+        lower.require_go(self.context, "go.spawn")
+        if not args:
+            raise errors.TypingError("go.spawn(f, ...): which function?")
+        dispatcher = _dispatcher_of(args[0])
+        if not isinstance(dispatcher, func.GoDispatcher):
+            name = getattr(dispatcher, "__name__", None)
+            what = f"{name}, which is compiled by @njit" if name else str(args[0])
+            raise errors.TypingError(f"go.spawn takes a function decorated with @go.func, got {what}")
+        given = tuple(types.unliteral(a) for a in args[1:])
+        for a in (*given, *kws.values()):
+            lower.refuse_interior(a, f"giving it to a goroutine ({dispatcher.__name__})")
+        try:
+            pysig, folded = dispatcher.fold_argument_types(given, {k: types.unliteral(v) for k, v in kws.items()})
+        except TypeError as e:
+            raise errors.TypingError(f"go.spawn({dispatcher.__name__}, ...): {e}") from None
+        folded = tuple(folded)
+        # A function that spawns itself is being compiled right now; its slot will be filled.
+        if self.context.callstack.match(dispatcher.py_func, folded) is None:
+            dispatcher.compile(folded)
+        function = inspect.Parameter("go_function", inspect.Parameter.POSITIONAL_ONLY)
+        parameters = [function, *pysig.parameters.values()]
+        return signature(types.none, args[0], *folded).replace(pysig=inspect.Signature(parameters))
+
+
+@lower_builtin(spawn, types.VarArg(types.Any))
+def _lower_spawn(context, b, sig, args):
+    dispatcher, argtypes = _dispatcher_of(sig.args[0]), sig.args[1:]
+    symbol = func.symbol_of(dispatcher.py_func, argtypes)
+    func.need_slots(context, dispatcher, argtypes, symbol)
+    record_type = func.record_type(context, argtypes)
+    size = context.get_abi_sizeof(record_type)
+    if size > MaxRecord:
+        raise errors.LoweringError(
+            f"go.spawn({dispatcher.__name__}, ...): {size} bytes of arguments, {MaxRecord} are possible. Pass a struct"
+        )
+    record = cgutils.alloca_once(b, record_type)
+    for i, (ty, value) in enumerate(zip(argtypes, args[1:], strict=True)):
+        if not isinstance(ty, types.Omitted):
+            context.nrt.incref(b, ty, value)
+            context.pack_value(b, ty, value, cgutils.gep_inbounds(b, record, 0, i))
+    low = errpath.lowerer_of(b)
+    where = low.frame() if low is not None else const(0)
+    entry = b.ptrtoint(func.load_slot(b, "entry", symbol), i64)
+    lower.call_runtime(context, b, "go.newproc", i8p, [entry, b.ptrtoint(record, i64), const(size), where])
+    return context.get_dummy_value()
+
+
+def gosched():
+    """Let other goroutines run. From Python it does nothing: a Python thread is no goroutine."""
+
+
+@infer_global(gosched)
+class _Gosched(AbstractTemplate):
+    def generic(self, args, kws):
+        lower.require_go(self.context, "go.gosched")
+        if args or kws:
+            raise errors.TypingError("go.gosched() takes no arguments")
+        return signature(types.none)
+
+
+@lower_builtin(gosched)
+def _lower_gosched(context, b, sig, args):
+    lower.call_runtime(context, b, "go.gosched", i8p, [])
+    low = errpath.lowerer_of(b)
+    if low is not None:
+        low.polls.poll()
+    return context.get_dummy_value()
+
+

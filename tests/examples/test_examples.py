@@ -1,0 +1,208 @@
+"""The examples, run as a user runs them; wc is held against coreutils' own and against its rule."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+MIB = 1 << 20
+
+PRINTING = re.compile(rb"[!-~]")
+
+
+def words_of(data: bytes) -> int:
+    """The rule of GNU wc 9.1 in the C locale: a run without white space is a word if it holds a printing byte."""
+    return sum(1 for run in data.split() if PRINTING.search(run))
+
+
+def run_example(name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs `gopark run examples/name arguments`, from the repository's root, with the gopark that is under test."""
+    spec = importlib.util.find_spec("gopark")
+    assert spec is not None
+    assert spec.origin is not None
+    paths = [str(Path(spec.origin).parent.parent), os.environ.get("PYTHONPATH", "")]
+    return subprocess.run(
+        [sys.executable, "-m", "gopark", "run", EXAMPLES / name, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def coreutils(*files: object, locale: str = "C") -> subprocess.CompletedProcess[str]:
+    """Runs `wc -lwc files`."""
+    return subprocess.run(
+        ["wc", "-lwc", *map(str, files)],
+        cwd=ROOT,
+        env={**os.environ, "LC_ALL": locale},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def text_of(size: int) -> bytes:
+    """Words of random lengths, a tenth of them at the end of a line."""
+    generator = np.random.default_rng(7)
+    text = generator.integers(ord("a"), ord("z") + 1, size, np.uint8)
+    ends = np.cumsum(generator.integers(1, 12, size))
+    ends = ends[ends < size]
+    text[ends] = generator.choice(np.frombuffer(b"      \t\r\v\n", np.uint8), len(ends))
+    return text.tobytes()
+
+
+@pytest.mark.parametrize("n", [0, 1, 1000])
+def test_squares_prints_their_sum(n: int) -> None:
+    done = run_example("squares.py", n)
+    assert (done.returncode, done.stdout) == (0, f"{sum(i * i for i in range(n))}\n"), done.stderr
+
+
+@pytest.mark.parametrize("example", ["squares.py", "sieve.py"])
+def test_example_runs_under_plain_python_as_well(example: str) -> None:
+    """Their `__main__` blocks do what `gopark run` does with the numbers that are the defaults."""
+    run = run_example(example)
+    spec = importlib.util.find_spec("gopark")
+    assert spec is not None
+    assert spec.origin is not None
+    plain = subprocess.run(
+        [sys.executable, EXAMPLES / example],
+        env={**os.environ, "PYTHONPATH": str(Path(spec.origin).parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert (plain.returncode, run.returncode) == (0, 0), plain.stderr + run.stderr
+    assert plain.stdout == run.stdout
+    assert plain.stdout
+
+
+@pytest.mark.parametrize("n", [1, 100])
+def test_sieve_prints_the_first_primes(n: int) -> None:
+    primes: list[int] = []
+    candidate = 2
+    while len(primes) < n:
+        if all(candidate % prime for prime in primes):
+            primes.append(candidate)
+        candidate += 1
+    done = run_example("sieve.py", n)
+    expected = [*map(str, primes), f"{n} primes, the last is {primes[-1]}"]
+    assert (done.returncode, done.stdout.splitlines()) == (0, expected), done.stderr
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_wc_of_the_repository_equals_coreutils(locale: str) -> None:
+    known = subprocess.run(["locale", "-a"], capture_output=True, text=True, check=True).stdout.lower().split()
+    if locale.lower() not in known and "c.utf8" not in known:
+        pytest.skip(f"this machine has no locale {locale}")
+    files = sorted(path for folder in ("src", "examples", "tests", "bench") for path in (ROOT / folder).rglob("*.py"))
+    assert len(files) > 10
+    theirs = coreutils(*files, locale=locale)
+    done = run_example("wc.py", *files, LC_ALL=locale)
+    assert (done.returncode, done.stdout) == (0, theirs.stdout), done.stderr
+
+
+def test_wc_in_a_utf8_locale_counts_words_outside_ascii(tmp_path: Path) -> None:
+    file = tmp_path / "text"
+    file.write_text("naïve ≥ 日本 語\n— end\n" * 1000)
+    done = run_example("wc.py", file, LC_ALL="C.UTF-8")
+    assert done.stdout.split() == ["2000", "6000", str(file.stat().st_size), str(file)], done.stderr
+    # In the C locale the words without an ASCII letter are none.
+    done = run_example("wc.py", file, LC_ALL="C")
+    assert done.stdout.split() == ["2000", "2000", str(file.stat().st_size), str(file)], done.stderr
+
+
+def nasty_inputs() -> dict[str, bytes]:
+    """Inputs of several chunks that try the borders and the rule for control bytes."""
+    generator = np.random.default_rng(3)
+    return {
+        "random": generator.integers(0, 256, 5 * MIB, np.uint8).tobytes(),
+        "one_word": b"x" * (5 * MIB),
+        "long_words": b" ".join(b"w" * int(size) for size in generator.integers(1, 900_000, 12)),
+        "zeros": bytes(5 * MIB),
+        "word_around_zeros": b"a" + bytes(5 * MIB - 1) + b"b c",
+        "zeros_after_space": b"a " + bytes(5 * MIB) + b"b",
+        "spaces_and_controls": generator.choice(np.frombuffer(b" \0\1\x7f\n", np.uint8), 5 * MIB).tobytes(),
+        "border_between_words": b"a" * (2 * MIB - 1) + b" " + b"b" * (2 * MIB) + b" c",
+        "text": text_of(5 * MIB),
+    }
+
+
+@pytest.mark.parametrize("name", list(nasty_inputs()))
+def test_wc_equals_its_rule_and_coreutils(name: str, tmp_path: Path) -> None:
+    data = nasty_inputs()[name]
+    file = tmp_path / name
+    file.write_bytes(data)
+    done = run_example("wc.py", file, LC_ALL="C")
+    expected = [data.count(b"\n"), words_of(data), len(data)]
+    assert done.returncode == 0, done.stderr
+    assert list(map(int, done.stdout.split()[:3])) == expected
+    if wc_wants_printing_bytes(tmp_path):
+        assert done.stdout == coreutils(file).stdout
+
+
+def wc_wants_printing_bytes(place: Path) -> bool:
+    """Whether this machine's wc finds no word in a lone control byte: the rule that the example follows."""
+    file = place / "control"
+    file.write_bytes(b"\1\n")
+    return coreutils(file).stdout.split()[1] == "0"
+
+
+@pytest.mark.slow
+def test_wc_of_200_megabytes_equals_coreutils(tmp_path: Path) -> None:
+    file = tmp_path / "large"
+    # The block's length divides no chunk's, so that borders fall everywhere.
+    block = text_of(2_000_003)
+    with file.open("wb") as out:
+        for _ in range(100):
+            out.write(block)
+    theirs = coreutils(file).stdout
+    done = run_example("wc.py", file, LC_ALL="C")
+    assert (done.returncode, done.stdout) == (0, theirs), done.stderr
+
+
+def test_wc_goes_on_after_a_file_it_cannot_read(tmp_path: Path) -> None:
+    good, empty, missing = tmp_path / "good", tmp_path / "empty", tmp_path / "missing"
+    good.write_bytes(b"one two\nthree")
+    empty.touch()
+    files = [good, missing, empty, tmp_path]
+    theirs = coreutils(*files)
+    done = run_example("wc.py", *files, LC_ALL="C")
+    assert done.returncode == theirs.returncode == 1
+    assert done.stdout == theirs.stdout
+    assert done.stderr.splitlines() == [
+        f"wc.py: {missing}: No such file or directory",
+        f"wc.py: {tmp_path}: Is a directory",
+    ]
+
+
+def test_wc_of_only_an_empty_file(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    done = run_example("wc.py", empty)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"0 0 0 {empty}\n", "")
+
+
+def test_wc_reads_what_cannot_be_mapped() -> None:
+    """Files below /proc have no size, and cannot be mapped."""
+    done = run_example("wc.py", "/proc/filesystems", LC_ALL="C")
+    assert (done.returncode, done.stdout) == (0, coreutils("/proc/filesystems").stdout), done.stderr
+
+
+def test_wc_without_files_says_how_to_use_it() -> None:
+    done = run_example("wc.py")
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert "usage: gopark run examples/wc.py FILE..." in done.stderr
