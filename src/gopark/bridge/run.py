@@ -214,7 +214,8 @@ class _MainDispatcher(CPUDispatcher):
         return entry
 
     def _key(self, result):
-        text = repr((func._compiler_digest(), result.fndesc.mangled_name, func.abi.key(), func.versions()))
+        """The function's own key, and its mangled name: that carries a counter of the process that compiled it."""
+        text = self._go._cache.key(result.signature.args) + result.fndesc.mangled_name
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _cached(self, result):

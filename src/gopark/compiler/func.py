@@ -421,7 +421,10 @@ def emit_entry(low) -> None:
     with b.if_then(cgutils.is_not_null(b, ended), likely=False):
         give_back()
         leave()
-    status, result = context.call_conv.call_function(b, body, fndesc.restype, fndesc.argtypes, values)
+    # not inlined: the stub has no lines, and would take those of the body with it
+    status, result = context.call_conv.call_function(
+        b, body, fndesc.restype, fndesc.argtypes, values, attrs=("noinline",)
+    )
     give_back()
     with b.if_then(status.is_error, likely=False):
         with b.if_then(b.icmp_signed("==", status.code, errpath.ENDED)):
@@ -485,9 +488,13 @@ class _FunctionCache:
 
     disable = flush = enable
 
-    def _key(self, sig) -> str | None:
+    def _open(self) -> cache.Store:
         if self._store is None:
             self._store = cache.Store("func")
+        return self._store
+
+    def key(self, sig) -> str:
+        """The hash of everything the specialisation is made from."""
         args = tuple(getattr(sig, "args", sig))
         h = hashlib.sha256()
         options = sorted((k, repr(v)) for k, v in self._dispatcher.targetoptions.items())
@@ -506,7 +513,7 @@ class _FunctionCache:
         return h.hexdigest()
 
     def load_overload(self, sig, target_context):
-        body = self._store_get(sig)
+        body = self._open().get(self.key(sig))
         if body is None:
             return None
         try:
@@ -521,13 +528,10 @@ class _FunctionCache:
         result.library.gopark_object = payload[0][2][0]
         return result
 
-    def _store_get(self, sig):
-        return self._store.get(key) if (key := self._key(sig)) else None
-
     def save_overload(self, sig, result):
         info = result.library.go_info
         result.library.gopark_object = result.library._get_compiled_object()
-        self._store.put(self._key(sig), serialize.dumps((info, result._reduce())))
+        self._open().put(self.key(sig), serialize.dumps((info, result._reduce())))
 
 
 def _prepare(info) -> None:
