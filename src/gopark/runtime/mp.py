@@ -2,7 +2,7 @@
 
 Stands for: newm, startm, stopm, mput, mget, acquirep, releasep, pidleput, pidleget, handoffp, wakep and mstart of
 src/runtime/proc1.go at 41dbcc19ef09. This file is the seed's own ground: nearly everything here runs without a P, so
-every pointer store is a setter with its reason, and there is no plain one.
+nearly every pointer store is a setter with its reason. The one plain store, in stopm, lies behind acquirep.
 
 The reasons, once, because all stores here lean on them:
 
@@ -214,4 +214,4 @@ def stopm(mp: M):
     unlock(sched.lock)
     notesleep(mp.park)
     acquirep(mp, mp.nextp)
-    setPNoWriteBarrier(mp, "nextp", None, "allp")
+    mp.nextp = None  # with a P: a plain store

@@ -124,15 +124,21 @@ def finish(mp: M, action: int):
 
 
 @fn(inline=True)
+def execute(mp: M, gp: G):
+    """mp runs gp from here on; the switch follows."""
+    gp.m = mp
+    mp.curg = gp
+    gp.atomicstatus = Grunning
+
+
+@fn(inline=True)
 def gswitch(gp: G, to: G, action: int, l: Mutex):
     """Leave gp for `to`; on return gp runs again, perhaps on another M."""
     mp = gp.m
     mp.prev = gp
     mp.act = action
     mp.unlock = l
-    to.m = mp
-    mp.curg = to
-    to.atomicstatus = Grunning
+    execute(mp, to)
     gogo(gp, to)
     mp = getg().m  # SC2
     action = mp.act
@@ -380,7 +386,7 @@ def mstart(m: int) -> int:
     if mp.mstartfn != 0:
         callfn("mstartfn", mp.mstartfn, m)
     acquirep(mp, mp.nextp)
-    setPNoWriteBarrier(mp, "nextp", None, "allp")
+    mp.nextp = None
     schedule(mp)
     return 0
 
