@@ -37,11 +37,13 @@ from gopark.errors import (
 from gopark.runtime.sync import Mutex, WaitGroup
 from gopark.types.chan import Chan, chan
 from gopark.types.select import recv, select, send
-from gopark.types.spawn import gosched, spawn
+from gopark.types.spawn import gosched, num_goroutine, spawn
+from gopark.types.time import monotonic
 from gopark.types import print as _print  # noqa: F401  (installs the lowering of print)
 from gopark.types import struct as _struct  # noqa: F401  (installs the constructors)
 from gopark.types import sync as _sync  # noqa: F401  (installs the methods)
-from gopark.bridge.run import num_goroutine, run
+from gopark.bridge.run import run
+from gopark.bridge.stats import gomaxprocs, mem_stats
 
 __version__ = "0.1.0"
 
@@ -59,7 +61,10 @@ __all__ = [
     "WriteBarrierError",
     "chan",
     "func",
+    "gomaxprocs",
     "gosched",
+    "mem_stats",
+    "monotonic",
     "nowritebarrier",
     "nowritebarrierrec",
     "num_goroutine",

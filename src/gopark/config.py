@@ -22,6 +22,7 @@ class Settings:
     cache_dir: Path  # GOPARK_CACHE_DIR
     wbcheck: bool  # GOPARKDEBUG=wbcheck=1: verify the ownership of the P at every pointer store
     seam: bool  # GOPARKDEBUG=seam=0 builds an image without the seam's tests (to measure what they cost)
+    memory_limit: int  # bytes of the collected heap (GOMEMLIMIT; default: the machine's memory); 0: only the address space
     seed: int | None  # GOPARK_SEED: the state of every source of randomness of the runtime
 
 
@@ -36,6 +37,26 @@ def _integer(name: str, text: str) -> int:
         return int(text, 0)
     except ValueError:
         raise ValueError(f"{name}={text!r}: an integer is wanted") from None
+
+
+_UNITS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+
+def _memory_limit() -> int:
+    """GOMEMLIMIT in Go's notation: a number with B, KiB, MiB, GiB or TiB; "off" for none."""
+    text = os.environ.get("GOMEMLIMIT")
+    if text is None:
+        try:
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (OSError, ValueError):
+            return 0
+    if text == "off":
+        return 0
+    digits = text.rstrip("BKMGTi")
+    unit = text[len(digits) :]
+    if not digits.isdigit() or unit not in _UNITS or int(digits) == 0:
+        raise ValueError(f"GOMEMLIMIT={text!r}: a size such as 512MiB or 4GiB is wanted, or off")
+    return int(digits) * _UNITS[unit]
 
 
 def _debug_keys() -> dict[str, str]:
@@ -75,5 +96,6 @@ def settings() -> Settings:
         cache_dir=Path(cache),
         wbcheck=debug.get("wbcheck", "0") == "1",
         seam=debug.get("seam", "1") != "0",
+        memory_limit=_memory_limit(),
         seed=None if seed is None else _integer("GOPARK_SEED", seed),
     )

@@ -123,7 +123,7 @@ def _publish(state, config):
     if config.wbcheck:
         ctypes.c_int64.from_address(state.image.address[abi.SEAM]).value |= abi.WB_CHECK
     seed = config.seed if config.seed is not None else secrets.randbits(60)
-    state.call("go.mallocinit", 0)
+    state.call("go.mallocinit", config.memory_limit)
     state.call("go.schedinit", config.procs, seed)
     state.call("go.siginit")
 

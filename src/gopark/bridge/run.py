@@ -21,6 +21,7 @@ import inspect
 import pickle
 import sys
 import threading
+import types as python_types
 
 from gopark.bridge import boot, report
 from gopark.compiler import cache, errpath, func, lower
@@ -307,18 +308,7 @@ def _raising_frame(e, failure):
     here = (entry.tb_frame.f_code.co_filename, entry.tb_lineno)
     if failure.first and (failure.first[0].file, failure.first[0].line) == here:
         return None
-    return python_entry(entry)
-
-
-def python_entry(entry):
-    import types as python_types
-
     return python_types.TracebackType(None, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
-
-
-def num_goroutine() -> int:
-    """Goroutines that exist now and belong to a run; the runtime's own helpers are not counted."""
-    return boot.boot().call("go.numgoroutine")
 
 
 func.GoDispatcher.runner = staticmethod(run)

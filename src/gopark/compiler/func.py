@@ -125,6 +125,7 @@ class GoTarget(CPU):
 
 class GoContext(cpu.CPUContext):
     go_mode = lower.USER
+    DIBuilder = lower.LinesBuilder
     enable_nrt = True  # the wrapper of go.run frees a dynamic exception only then
 
     @property

@@ -144,6 +144,7 @@ jit_registry[RuntimeTarget] = jit_registry[CPU]
 
 class RuntimeContext(cpu.CPUContext):
     go_mode = lower.RUNTIME
+    DIBuilder = lower.LinesBuilder
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)

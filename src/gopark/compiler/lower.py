@@ -34,6 +34,7 @@ from gopark.compiler.numba_api import (
     cgutils,
     const,
     data_symbol,
+    debuginfo,
     errors,
     extern,
     i1,
@@ -419,6 +420,23 @@ def _store_element(context, b, sig, args):
 # ---- lowering proper
 
 
+class LinesBuilder(debuginfo.DIBuilder):
+    """Debug information reduced to what line tables need: functions and locations, no types and no variables."""
+
+    def __init__(self, module, filepath, cgctx, directives_only):
+        super().__init__(module, filepath, cgctx, directives_only)
+        self._no_types = None
+
+    def _di_subroutine_type(self, line, function, argmap):
+        if self._no_types is None:
+            nothing = self.module.add_metadata([])
+            self._no_types = self.module.add_debug_info("DISubroutineType", {"types": nothing})
+        return self._no_types
+
+    def mark_variable(self, *args, **kwargs):
+        pass
+
+
 class RecordingLower(lowering.Lower):
     """What the user's and the runtime's lowering have in common: the record, frame pointers, keep-alive."""
 
@@ -442,6 +460,9 @@ class RecordingLower(lowering.Lower):
 
     def info_symbol(self) -> str:
         raise NotImplementedError
+
+    def _compute_def_location(self):
+        return self.func_ir.loc  # Numba parses the source again to find the first statement; the def line will do
 
     def _where(self):
         loc = self.loc if isinstance(self.loc, ir.Loc) else self.func_ir.loc

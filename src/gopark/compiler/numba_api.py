@@ -21,6 +21,7 @@ from numba.core import (
     config,
     cpu,
     datamodel,
+    debuginfo,
     dispatcher,
     errors,
     funcdesc,
@@ -107,6 +108,7 @@ def versions() -> dict[str, str]:
 # ---- LLVM types and constants, spelled once
 
 i1, i8, i16, i32, i64, i128 = (lir.IntType(n) for n in (1, 8, 16, 32, 64, 128))
+f64 = lir.DoubleType()
 void = lir.VoidType()
 i8p = i8.as_pointer()
 NULL = lir.Constant(i8p, None)

@@ -15,10 +15,10 @@ libc and the kernel read.
 
 from __future__ import annotations
 
-from gopark.compiler.image import fn
+from gopark.compiler.image import NO_P, fn
 from gopark.compiler.numba_api import types
 from gopark.compiler.structs import struct
-from gopark.runtime.prims import addr, fieldaddr, local, rawload, rawstore, syscall6
+from gopark.runtime.prims import addr, clock, fieldaddr, local, rawload, rawstore, syscall6
 from gopark.runtime.runtime2 import M
 
 I, I32 = types.int64, types.int32
@@ -82,6 +82,12 @@ def usleep(us: int):
     ts.sec = us // 1000000
     ts.nsec = us % 1000000 * 1000
     syscall6(SYS_nanosleep, addr(ts), 0, 0, 0, 0, 0)
+
+
+@fn(inline=False, entered=NO_P)
+def nanotime() -> int:
+    """The monotonic clock, in nanoseconds."""
+    return clock()
 
 
 @fn(inline=False)

@@ -381,7 +381,7 @@ def syscall6(typingctx, number, a, b_, c, d, e, f):
 
 
 @intrinsic
-def nanotime(typingctx):
+def clock(typingctx):
     """The monotonic clock, in nanoseconds."""
 
     def codegen(context, b, sig, args):

@@ -16,6 +16,7 @@ those that wait there.
 * SC3  Only a claimed G is readied: its step Gwaiting -> Grunnable was a compare-and-swap that exactly one waker won.
 * SC4  ready() puts a G into an empty runnext without waking another M: what is in runnext will run here next, so there is
        nothing to steal. Another M is woken when a G was displaced into the ring, where it can be stolen.
+       A G that stays in runnext while its P is busy with a long computation is found by the thread in go.run (runs.py, R4).
 * SC5  findrunnable gives its P away in the middle. The half behind `releasep` is a function of its own, findrunnable_nop,
        which returns True with a P and False without: the check (compiler/wbcheck.py) sees that without being told.
 * SC6  An M that stops looking for work drops `spinning` first and then looks at all queues once more, the global one too: a
@@ -142,7 +143,10 @@ def gswitch(gp: G, to: G, action: int, l: Mutex):
     gogo(gp, to)
     mp = getg().m  # SC2
     action = mp.act
-    if action != ACT_NONE:
+    if action == ACT_UNLOCK:  # the most frequent one, inline
+        mp.act = ACT_NONE
+        spinunlock(mp.unlock)
+    elif action != ACT_NONE:
         finish(mp, action)
 
 

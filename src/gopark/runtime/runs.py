@@ -19,6 +19,10 @@ its next poll; one that never started is let go by its entry stub.
       the one who waits there keeps the channel alive, and after it has gone the status or the lock differs.
 * R3  Only the ender touches exit* and tb of a Run, before notewakeup(done); the Python thread reads them afterwards.
 
+* R4  A G in the runnext of a P that computes without a pause would wait although other Ps are idle (proc.py, SC4). Until there
+       is a sysmon, the thread in go.run looks every 10 ms: a runnext that stayed while its P's schedtick did not move gets a
+       spinning M.
+
 **Deadlock.** A run is dead when none of its goroutines can ever run again. `lookrun` walks allgs: if every G of the run is
 Gwaiting it returns a number made of their identities and park sequence numbers, else 0. Two equal looks in a row mean that
 between them all of them were parked at once, and nobody was left to wake one (I4).
@@ -32,6 +36,7 @@ from __future__ import annotations
 from gopark.compiler.image import NO_P, WITH_P, fn
 from gopark.compiler.structs import struct
 from gopark.runtime.lock_futex import lock, noteclear, notetsleep, notewakeup, spinlock, spinunlock, unlock
+from gopark.runtime.mp import wakep
 from gopark.runtime.os_linux import futexwakeup, usleep
 from gopark.runtime.persistent import persistentalloc
 from gopark.runtime.prims import (
@@ -53,7 +58,8 @@ from gopark.runtime.prims import (
 from gopark.runtime.proc import claim, goexit, goready, gosched, newprocforeign
 from gopark.runtime.runtime2 import G, Gdead, Gwaiting, Run, TracebackFrames, sched
 
-LOOK_NS = 50_000_000  # how often a thread in go.run looks at its run
+TICK_NS = 10_000_000  # how often a thread in go.run wakes up; every LOOK_TICKS it looks at its run, and Python at signals
+LOOK_TICKS = 5
 
 STACK_PREEMPT = 1 << 62  # above every stack address: the next check of the stack fails
 
@@ -229,10 +235,14 @@ def runfree(r: int):
 
 @fn(inline=False, entered=NO_P)
 def runwait(r: int) -> int:
-    """Sleep until the run is done, at most LOOK_NS; RUN_DEAD if two looks found it deadlocked."""
+    """Sleep until the run is done, at most LOOK_TICKS ticks; RUN_DEAD if two looks found it deadlocked."""
     run = ptr(Run, r)
-    if notetsleep(run.done, LOOK_NS):
-        return RUN_DONE
+    for _ in range(LOOK_TICKS):
+        if notetsleep(run.done, TICK_NS):
+            return RUN_DONE
+        if load(run, "poke") != 0:
+            break
+        kickstale()
     poked = load(run, "poke") != 0
     store(run, "poke", 0)
     if load(run, "ended") != 0:
@@ -245,6 +255,20 @@ def runwait(r: int) -> int:
     dead = look != 0 and look == run.lastlook
     run.lastlook = look
     return RUN_DEAD if dead else RUN_WAIT
+
+
+@fn(inline=False)
+def kickstale():
+    """R4. Several threads may do this at once: at worst one M too many looks for work."""
+    if load(sched, "npidle") == 0:
+        return
+    for i in range(sched.gomaxprocs):
+        pp = sched.allp[i]
+        tick = load(pp, "schedtick")
+        if load(pp, "runnext") is not None and tick == load(pp, "ticklooked"):
+            wakep()
+            return
+        store(pp, "ticklooked", tick)
 
 
 @fn(inline=False)

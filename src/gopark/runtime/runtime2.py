@@ -175,7 +175,8 @@ class P:
     link: P
     m: M
     mcache: Mcache
-    schedtick: int
+    schedtick: int  # grows with every switch
+    ticklooked: int  # schedtick when somebody last looked for a stale runnext
     gfree: G
     gfreecnt: int
     rand: int

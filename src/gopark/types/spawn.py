@@ -111,3 +111,22 @@ def _lower_gosched(context, b, sig, args):
     return context.get_dummy_value()
 
 
+
+
+def num_goroutine() -> int:
+    """Goroutines that exist now and belong to a run; the runtime's own helpers are not counted."""
+    return func.GoDispatcher.booter().call("go.numgoroutine")
+
+
+@infer_global(num_goroutine)
+class _NumGoroutine(AbstractTemplate):
+    def generic(self, args, kws):
+        lower.require_go(self.context, "go.num_goroutine")
+        if args or kws:
+            raise errors.TypingError("go.num_goroutine() takes no arguments")
+        return signature(types.int64)
+
+
+@lower_builtin(num_goroutine)
+def _lower_num_goroutine(context, b, sig, args):
+    return lower.call_runtime(context, b, "go.numgoroutine", i64, [])
