@@ -92,7 +92,7 @@ def descend(depth, how, c, mu, wg, arrived, log):
                 elif how == WAIT:
                     wg.wait()
                 elif how == SELECT:
-                    go.select(go.recv(c), go.send(c, 1))
+                    go.select(got=go.recv(c), sent=go.send(c, 1))
                 else:
                     raise ValueError("the control")
         except Exception:

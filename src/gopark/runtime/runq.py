@@ -6,6 +6,7 @@ Stands for: the runq* and globrunq* functions of src/runtime/proc1.go at 41dbcc1
        runqhead. The ring is full at 256: half of it, and the new G, then go to the global queue as one batch.
 * RQ2  `runnext` is the G that was made ready last. Only the owner stores a G there, so an empty runnext may be filled by
        a release store; anybody may take it, by compare and swap. It is stolen only in the last round of stealing.
+* RQ4  A G's schedlink is written only by who owns the G: in runqputslow that is after the swap of runqhead, not before.
 * RQ3  The global queue is a list through `schedlink`, first in, first out. A P takes its share of it, at most half a ring.
 
 globrunqput runs also in threads without a P (a Python thread that starts a run): its three stores are setters, and allgs
@@ -109,14 +110,16 @@ def runqputslow(pp: P, gp: G, head: int, tail: int) -> bool:
     n = (tail - head) // 2
     if n != HALF:
         return False
+    if not cas(pp, "runqhead", head, head + n):
+        return False
+    # Only now are they ours: before, a thief may have taken one of them, and its link may be in use in another list. The
+    # slots of the ring still hold them, because only the owner of the P writes there.
     first = pp.runq[head & MASK]
     last = first
     for i in range(1, n):
         following = pp.runq[(head + i) & MASK]
         last.schedlink = following
         last = following
-    if not cas(pp, "runqhead", head, head + n):
-        return False
     last.schedlink = gp
     lock(sched.lock)
     globrunqputbatch(first, gp, n + 1)

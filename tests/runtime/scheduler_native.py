@@ -1,0 +1,168 @@
+"""The runtime up to mp.py in a process of its own, called from Python with Gs, Ms and Ps that the tests make.
+
+A process has one runtime, so a test decorated with `in_worker` runs in a worker process that has loaded this image; its
+AssertionError comes back. `last_words` forks the worker for what must end in a throw.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+RUNTIME = "os_linux lock_futex panic persistent hooks mbarrier mheap mcache mbitmap stack runq mp"
+WORD = 8
+
+
+@functools.cache
+def pool():
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _run(module, name):
+    getattr(importlib.import_module(module), name).check()
+
+
+def in_worker(check):
+    """A test whose body runs in the process that has loaded the image."""
+
+    def test():
+        pool().submit(_run, check.__module__, check.__name__).result(timeout=300)
+
+    test.__name__, test.__doc__, test.check = check.__name__, check.__doc__, check
+    return test
+
+
+class Native:
+    """The loaded image: `native().t_mput(...)` calls the function `go.t_mput`."""
+
+    def __init__(self):
+        from gopark import runtime
+        from gopark.compiler import asm_amd64, image
+        from gopark.compiler.numba_api import llb
+
+        units = [f"gopark.runtime.{name}" for name in RUNTIME.split()]
+        sys.path.insert(0, str(Path(__file__).parent))
+        units.append("scheduler_unit")
+        for unit in units:
+            importlib.import_module(unit)
+        functions = image.RuntimeFunction.BY_SYMBOL
+        for symbol in [s for s, f in functions.items() if f.unit not in units]:
+            del functions[symbol]  # imported for its constants, not part of this image
+        built = image.build(
+            units, *([f"gopark.runtime.{name}" for name in names] for names in (runtime.HEADERS, runtime.HOOKS))
+        )
+        llb.load_library_permanently("libc.so.6")
+        asm_amd64.load()
+        self.image, self.functions = image.Image(built), functions
+        self.t_stackinit()
+
+    def __getattr__(self, name):
+        count = len(self.functions[f"go.{name}"].signature.args)
+        prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * count)
+        function = prototype(self.image.address[f"go.{name}"])
+        setattr(self, name, function)
+        return function
+
+
+@functools.cache
+def native() -> Native:
+    return Native()
+
+
+class Record:
+    """A struct of the runtime in memory: its integers, and its pointers as integers."""
+
+    def __init__(self, cls, address=None):
+        self.__dict__["cls"] = cls
+        if address is None:
+            self.__dict__["memory"] = (ctypes.c_int64 * (cls.size // WORD + 8))()
+            address = (ctypes.addressof(self.memory) + 63) & -64
+        self.__dict__["address"] = address
+
+    def word(self, name, index=0):
+        return ctypes.c_int64.from_address(self.address + self.cls.fields[name][0] + WORD * index)
+
+    def __getattr__(self, name):
+        return self.word(name).value
+
+    def __setattr__(self, name, value):
+        self.word(name).value = value
+
+
+def new(kind: str, **fields) -> Record:
+    """A zeroed G, M or P; an M without a P has the empty allocation cache, a P some cache of its own."""
+    from gopark.runtime import runtime2
+
+    record = Record(getattr(runtime2, kind))
+    if kind == "M":
+        record.mcache = empty_mcache()
+    elif kind == "P":
+        record.mcache = record.address + 8  # never looked at here
+    for name, value in fields.items():
+        setattr(record, name, value.address if isinstance(value, Record) else value)
+    return record
+
+
+def empty_mcache() -> int:
+    from gopark.runtime import mcache
+
+    native()
+    return mcache.emptymcache.address
+
+
+def sched() -> Record:
+    from gopark.runtime import runtime2
+
+    native()
+    return Record(runtime2.Sched, runtime2.sched.address)
+
+
+def started() -> Record:
+    native()
+    unit = importlib.import_module("scheduler_unit")
+    return Record(unit.Started, unit.started.address)
+
+
+def seam() -> ctypes.c_int64:
+    from gopark.compiler import abi
+
+    return ctypes.c_int64.from_address(native().image.address[abi.SEAM])
+
+
+def linked(head: int, kind: str, link: str = "schedlink") -> list[int]:
+    """The addresses in a list, from its head along its links."""
+    from gopark.runtime import runtime2
+
+    found = []
+    while head:
+        assert head not in found, "the list is a circle"
+        found.append(head)
+        head = getattr(Record(getattr(runtime2, kind), head), link)
+    return found
+
+
+def last_words(action) -> str:
+    """What a process says that runs `action` and must die of it, with status 2."""
+    native()
+    with tempfile.TemporaryFile() as errors:
+        child = os.fork()
+        if child == 0:
+            try:
+                os.dup2(errors.fileno(), 2)
+                signal.alarm(20)
+                action()
+            finally:
+                os._exit(77)  # it survived
+        _, status = os.waitpid(child, 0)
+        errors.seek(0)
+        said = errors.read().decode()
+    assert os.waitstatus_to_exitcode(status) == 2, f"status {os.waitstatus_to_exitcode(status)}, it said {said!r}"
+    return said.strip()

@@ -1,0 +1,256 @@
+"""Entry points for the tests of queues and of M and P: the runtime's functions, called with structs that the tests make.
+
+The image of these tests ends at mp.py. What it needs of proc.py are two symbols: `mstart`, where threads begin, and
+`gostart`, where goroutines do. No goroutine runs here; the threads write down with what they were started.
+"""
+
+from __future__ import annotations
+
+from gopark.compiler.image import NO_P, fn
+from gopark.compiler.structs import struct, var
+from gopark.runtime.lock_futex import lock, notewakeup, unlock
+from gopark.runtime.mp import (
+    acquirep,
+    handoffp,
+    mget,
+    mput,
+    mspinning,
+    newm,
+    pidleget,
+    pidleput,
+    releasep,
+    startm,
+    stopm,
+)
+from gopark.runtime.os_linux import newosproc
+from gopark.runtime.prims import (
+    addr,
+    callfn,
+    funcaddr,
+    gof,
+    load,
+    memclr,
+    ptr,
+    rawload,
+    rawstore,
+    setMNoWriteBarrier,
+    store,
+    xadd,
+)
+from gopark.runtime.runq import globrunqget, globrunqput, runqempty, runqget, runqput, runqsteal
+from gopark.runtime.runtime2 import G, M, Note, P, sched
+from gopark.runtime.stack import stackinit
+
+
+@struct(notinheap=True)
+class Started:
+    """What the last thread that began in mstart found."""
+
+    m: int
+    nextp: int
+    spinning: int
+    count: int
+    target: int  # a thread with a stack of ours: where it shall store a pointer
+
+
+started = var(Started, "go.test.started")
+
+
+# ---- run queues
+
+
+@fn(entered=NO_P)
+def t_runqput(pp: int, gp: int, next: int):
+    runqput(ptr(P, pp), ptr(G, gp), next != 0)
+
+
+@fn(entered=NO_P)
+def t_runqget(pp: int) -> int:
+    return addr(runqget(ptr(P, pp)))
+
+
+@fn(entered=NO_P)
+def t_runqempty(pp: int) -> int:
+    return 1 if runqempty(ptr(P, pp)) else 0
+
+
+@fn(entered=NO_P)
+def t_runqsteal(pp: int, victim: int, stealnext: int) -> int:
+    return addr(runqsteal(ptr(P, pp), ptr(P, victim), stealnext != 0))
+
+
+@fn(entered=NO_P)
+def t_globrunqput(gp: int):
+    lock(sched.lock)
+    globrunqput(ptr(G, gp))
+    unlock(sched.lock)
+
+
+@fn(entered=NO_P)
+def t_globrunqget(pp: int, most: int) -> int:
+    lock(sched.lock)
+    gp = globrunqget(ptr(P, pp), most)
+    unlock(sched.lock)
+    return addr(gp)
+
+
+@fn(entered=NO_P)
+def t_owner(pp: int, gs: int, n: int, out: int) -> int:
+    """Put n Gs, every fourth as the next one, and take one back after every second; what was taken, to `out`."""
+    p = ptr(P, pp)
+    took = 0
+    for i in range(n):
+        runqput(p, ptr(G, rawload(gs + 8 * i)), i & 3 == 0)
+        if i & 1 == 1:
+            gp = runqget(p)
+            if gp is not None:
+                rawstore(out + 8 * took, addr(gp))
+                took += 1
+    while not runqempty(p):
+        gp = runqget(p)
+        if gp is not None:
+            rawstore(out + 8 * took, addr(gp))
+            took += 1
+    xadd(started, "count", 1)
+    return took
+
+
+@fn(entered=NO_P)
+def t_thief(pp: int, victim: int, out: int) -> int:
+    """Steal from the victim, and take all that came along, until its owner is done; what was taken, to `out`."""
+    p = ptr(P, pp)
+    took = 0
+    done = False
+    while not done:
+        done = load(started, "count") != 0
+        gp = runqsteal(p, ptr(P, victim), True)
+        while gp is not None:
+            rawstore(out + 8 * took, addr(gp))
+            took += 1
+            gp = runqget(p)
+    return took
+
+
+# ---- M and P
+
+
+@fn(entered=NO_P)
+def t_stackinit():
+    stackinit()
+
+
+@fn(entered=NO_P)
+def t_pidleput(pp: int):
+    lock(sched.lock)
+    pidleput(ptr(P, pp))
+    unlock(sched.lock)
+
+
+@fn(entered=NO_P)
+def t_pidleget() -> int:
+    lock(sched.lock)
+    pp = pidleget()
+    unlock(sched.lock)
+    return addr(pp)
+
+
+@fn(entered=NO_P)
+def t_mput(mp: int):
+    lock(sched.lock)
+    mput(ptr(M, mp))
+    unlock(sched.lock)
+
+
+@fn(entered=NO_P)
+def t_mget() -> int:
+    lock(sched.lock)
+    mp = mget()
+    unlock(sched.lock)
+    return addr(mp)
+
+
+@fn(entered=NO_P)
+def t_acquirep(mp: int, pp: int):
+    acquirep(ptr(M, mp), ptr(P, pp))
+
+
+@fn(entered=NO_P)
+def t_releasep(mp: int) -> int:
+    return addr(releasep(ptr(M, mp)))
+
+
+@fn(entered=NO_P)
+def t_stopm(mp: int):
+    stopm(ptr(M, mp))
+
+
+@fn(entered=NO_P)
+def t_startm(pp: int, spinning: int):
+    startm(ptr(P, pp), spinning != 0)
+
+
+@fn(entered=NO_P)
+def t_handoffp(pp: int):
+    handoffp(ptr(P, pp))
+
+
+@fn(entered=NO_P)
+def t_newm(function: int, pp: int):
+    newm(function, ptr(P, pp))
+
+
+@fn(entered=NO_P)
+def t_mspinning() -> int:
+    return funcaddr(mspinning, "mstartfn")
+
+
+@fn(inline=False, entered=NO_P)
+def mstart(m: int) -> int:
+    """A thread of newm begins: write down what it was given, call its mstartfn, and end."""
+    mp = ptr(M, m)
+    if mp.mstartfn != 0:
+        callfn("mstartfn", mp.mstartfn, m)
+    started.m = m
+    started.nextp = addr(mp.nextp)
+    started.spinning = mp.spinning
+    xadd(started, "count", 1)
+    return 0
+
+
+@fn(inline=False, entered=NO_P)
+def gostart(g: int):
+    """No goroutine runs in this image."""
+    xadd(started, "count", 1 << 32)
+
+
+# ---- the check at run time
+
+
+@fn(entered=NO_P)
+def t_thread(mp: int, lo: int) -> int:
+    """Run t_store on a thread whose stack begins at lo and ends in the G of its slab."""
+    memclr(addr(gof(lo)), 64)
+    setMNoWriteBarrier(gof(lo), "m", ptr(M, mp), "the test")
+    return newosproc(ptr(M, mp), lo, addr(gof(lo)), funcaddr(t_store, "mstart"))
+
+
+@fn(entered=NO_P)
+def t_store(m: int) -> int:
+    """Two plain pointer stores to the target: of the M itself, and of nil; one atomic one."""
+    target = ptr(M, started.target)
+    target.schedlink = ptr(M, m)
+    target.alllink = None
+    store(target, "curg", ptr(G, m))
+    notewakeup(ptr(M, m).park)
+    return 0
+
+
+@fn(entered=NO_P)
+def t_set(m: int):
+    """The same store by a setter, on a thread of Python's: no barrier, so no owner is asked for."""
+    setMNoWriteBarrier(ptr(M, started.target), "schedlink", ptr(M, m), "the test")
+
+
+@fn(entered=NO_P)
+def t_wake(note: int):
+    notewakeup(ptr(Note, note))
