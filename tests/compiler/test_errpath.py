@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numba import njit
 from numba.core.runtime import _nrt_python, rtsys
-from programs import private_cache, python
+from tests.compiler.programs import private_cache, python
 
 import gopark as go
 from gopark.compiler.func import GoDispatcher
@@ -263,7 +263,7 @@ def spawn_deep(n):
 
 
 def error_of(f, *args):
-    with pytest.raises(Exception) as caught:  # noqa: PT011
+    with pytest.raises(Exception) as caught:
         go.run(f, *args)
     return caught.value
 

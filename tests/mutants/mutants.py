@@ -135,7 +135,7 @@ MUTANTS = (
         (Edit(WBCHECK, '{"go.acquirep": P, "go.releasep": NONE}', '{"go.acquirep": P}'),),
         "transition",
         "acquirep with a P held",
-        (*IDLE_LOOP, "calls acquirep"),
+        (*LOOP, "calls findrunnable_nop", "calls acquirep"),
     ),
     # ---- the other rules
     Mutant(

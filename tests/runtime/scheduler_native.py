@@ -12,12 +12,11 @@ import importlib
 import multiprocessing
 import os
 import signal
-import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 RUNTIME = "os_linux lock_futex panic persistent hooks mbarrier mheap mcache mbitmap stack runq mp"
+UNIT = "tests.runtime.scheduler_unit"
 WORD = 8
 
 
@@ -49,13 +48,13 @@ class Native:
         from gopark.compiler.numba_api import llb
 
         units = [f"gopark.runtime.{name}" for name in RUNTIME.split()]
-        sys.path.insert(0, str(Path(__file__).parent))
-        units.append("scheduler_unit")
         for unit in units:
             importlib.import_module(unit)
         functions = image.RuntimeFunction.BY_SYMBOL
         for symbol in [s for s, f in functions.items() if f.unit not in units]:
-            del functions[symbol]  # imported for its constants, not part of this image
+            del functions[symbol]  # imported with the package, not part of this image
+        importlib.import_module(UNIT)  # defines two symbols of proc.py anew
+        units.append(UNIT)
         built = image.build(
             units, *([f"gopark.runtime.{name}" for name in names] for names in (runtime.HEADERS, runtime.HOOKS))
         )
@@ -127,7 +126,7 @@ def sched() -> Record:
 
 def started() -> Record:
     native()
-    unit = importlib.import_module("scheduler_unit")
+    unit = importlib.import_module(UNIT)
     return Record(unit.Started, unit.started.address)
 
 

@@ -12,21 +12,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-SOURCES = HERE.parent.parent / "src"
+ROOT = Path(__file__).parent.parent.parent
 
 _CHILD = """
-import faulthandler, sys
+import faulthandler, importlib
 faulthandler.enable()
-import {module}
-result = {module}.{function}(*{arguments!r})
+result = importlib.import_module({module!r}).{function}(*{arguments!r})
 print("\\nresult:", repr(result))
 """
 
 
 def environment(**variables: object) -> dict[str, str]:
     """The environment of a child: ours, our import path, and `variables`."""
-    paths = [str(HERE), str(SOURCES), os.environ.get("PYTHONPATH", "")]
+    paths = [str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     changes = {name: str(value) for name, value in variables.items()}
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1", **changes}
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import subprocesses
 
 import gopark as go
+from tests.semantics import subprocesses
 
 # Aliases of element types: compiled code knows them by these names.
 Pair = tuple[int, float]
@@ -128,7 +128,7 @@ def waiting_senders_are_first_come(n):
 
 
 def test_waiting_senders_are_served_first_come():
-    assert subprocesses.call("test_chan", "first_come_at_one_proc", GOMAXPROCS=1) == 0
+    assert subprocesses.call(__name__, "first_come_at_one_proc", GOMAXPROCS=1) == 0
 
 
 def first_come_at_one_proc():
@@ -736,4 +736,4 @@ def storms():
 
 @pytest.mark.parametrize("procs", [1, 2, 4])
 def test_producers_and_consumers_lose_and_double_nothing(procs):
-    assert subprocesses.call("test_chan", "storms", GOMAXPROCS=procs) is None
+    assert subprocesses.call(__name__, "storms", GOMAXPROCS=procs) is None

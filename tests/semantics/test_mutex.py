@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import subprocesses
 
 import gopark as go
+from tests.semantics import subprocesses
 
 
 @go.struct
@@ -42,7 +42,7 @@ def counted_often():
 
 @pytest.mark.parametrize("procs", [1, 2, 4])
 def test_a_counter_under_a_mutex_loses_nothing(procs):
-    assert subprocesses.call("test_mutex", "counted_often", GOMAXPROCS=procs) == [(40000, True)] * 5
+    assert subprocesses.call(__name__, "counted_often", GOMAXPROCS=procs) == [(40000, True)] * 5
 
 
 @go.func
@@ -73,7 +73,7 @@ def contended_often():
 
 @pytest.mark.parametrize("procs", [1, 2, 4])
 def test_contention(procs):
-    assert subprocesses.call("test_mutex", "contended_often", GOMAXPROCS=procs) == [10000] * 4
+    assert subprocesses.call(__name__, "contended_often", GOMAXPROCS=procs) == [10000] * 4
 
 
 # ---- try_lock and misuse
@@ -268,7 +268,7 @@ def starved():
 
 @pytest.mark.parametrize("procs", [1, 2, 4])
 def test_a_waiter_gets_its_turn_beside_greedy_ones(procs):
-    turns, others = subprocesses.call("test_mutex", "starved", GOMAXPROCS=procs)
+    turns, others = subprocesses.call(__name__, "starved", GOMAXPROCS=procs)
     assert turns == 500
     assert others < 500 * 1000
 
@@ -303,7 +303,7 @@ def waiters_order():
 
 
 def test_waiters_are_served_first_come():
-    assert subprocesses.call("test_mutex", "waiters_order", GOMAXPROCS=1) == list(range(50))
+    assert subprocesses.call(__name__, "waiters_order", GOMAXPROCS=1) == list(range(50))
 
 
 # ---- compile time

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import subprocesses
 
 import gopark as go
+from tests.semantics import subprocesses
 
 
 @go.struct
@@ -78,7 +78,7 @@ def reused():
 
 @pytest.mark.parametrize("procs", [1, 2, 4])
 def test_a_group_is_used_again(procs):
-    assert subprocesses.call("test_waitgroup", "reused", GOMAXPROCS=procs) == 0
+    assert subprocesses.call(__name__, "reused", GOMAXPROCS=procs) == 0
 
 
 @go.func
@@ -109,7 +109,7 @@ def waiters():
 
 @pytest.mark.parametrize("procs", [1, 2, 4])
 def test_many_waiters_are_all_woken(procs):
-    assert subprocesses.call("test_waitgroup", "waiters", GOMAXPROCS=procs) == [1, 2, 100, 1000]
+    assert subprocesses.call(__name__, "waiters", GOMAXPROCS=procs) == [1, 2, 100, 1000]
 
 
 @go.func
@@ -142,7 +142,7 @@ def barrier_rounds():
 
 @pytest.mark.parametrize("procs", [1, 2, 4])
 def test_barriers(procs):
-    assert subprocesses.call("test_waitgroup", "barrier_rounds", GOMAXPROCS=procs) == 1
+    assert subprocesses.call(__name__, "barrier_rounds", GOMAXPROCS=procs) == 1
 
 
 # ---- as a field

@@ -2,7 +2,8 @@
 
 Stands for: src/runtime/panic.go and panic1.go at 41dbcc19ef09 (throw, dopanic).
 
-* T1  A throw prints one message and ends the process with status 2. Of several threads that throw, one speaks.
+* T1  A throw prints one message and the list of goroutines, and ends the process with status 2. Of several threads that throw,
+      one speaks.
 * T2  Its path contains no write barrier, takes no lock and allocates nothing; it may run on any stack, with or without a
       P, in a signal handler and inside the barrier. So it does not even call getg().
 * T3  Every throw has a text of its own; tests/crash has a test for each that can be provoked.
@@ -13,10 +14,13 @@ none, so that is a broken invariant as well.
 
 from __future__ import annotations
 
-from gopark.compiler.image import NO_P, fn
+from gopark.compiler.image import NO_P, fn, forward
 from gopark.compiler.structs import Array, struct, var
 from gopark.runtime.os_linux import exit, usleep, write
 from gopark.runtime.prims import addr, local, rawstore8, text, xchg
+
+
+tracebackothers = forward("tracebackothers")
 
 
 @struct(notinheap=True)
@@ -38,7 +42,8 @@ def throwmsg(message: int, n: int):
     dying()
     write(2, text("fatal error: "), 13)
     write(2, message, n)
-    write(2, text("\n"), 1)
+    write(2, text("\n\n"), 2)
+    tracebackothers()
     while True:
         exit(2)
 
@@ -77,7 +82,8 @@ def throwwb(which: int, slot: int):
         write(2, text("write barrier with a P that is not running"), 42)
     write(2, text(", slot "), 7)
     printhex(slot)
-    write(2, text("\n"), 1)
+    write(2, text("\n\n"), 2)
+    tracebackothers()
     while True:
         exit(2)
 

@@ -25,6 +25,7 @@ from gopark.runtime.panic import dying, printhex
 from gopark.runtime.prims import addr, fieldaddr, funcaddr, gof, local, rawload, syscall6, symaddr, text
 from gopark.runtime.runtime2 import M
 from gopark.runtime.stack import GUARD, STACK, stackarena
+from gopark.runtime.traceback import tracebackothers, writeint
 
 SIGBUS, SIGSEGV = 7, 11
 SA_SIGINFO, SA_RESTORER, SA_ONSTACK = 4, 0x04000000, 0x08000000
@@ -101,13 +102,13 @@ def sighandler(number: int, info: int, context: int):
         write(2, text("fatal error: stack overflow: the guard page of a goroutine was hit, goroutine "), 77)
     else:
         write(2, text("fatal error: unexpected memory fault on a goroutine, goroutine "), 63)
-    gp = gof(sp)
-    printhex(gp.goid)
-    write(2, text(" address "), 9)
+    writeint(gof(sp).goid)
+    write(2, text(", address "), 10)
     printhex(address)
-    write(2, text(" pc "), 4)
+    write(2, text(", pc "), 5)
     printhex(rawload(context + UC_RIP))
-    write(2, text("\n"), 1)
+    write(2, text("\n\n"), 2)
+    tracebackothers()
     while True:
         exit(2)
 
