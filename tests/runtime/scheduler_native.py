@@ -15,7 +15,7 @@ import signal
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 
-RUNTIME = "os_linux lock_futex panic persistent hooks mbarrier mheap mcache mbitmap stack runq mp"
+RUNTIME = "os_linux lock_futex panic traceback persistent hooks mbarrier mheap mcache mbitmap stack runq mp"
 UNIT = "tests.runtime.scheduler_unit"
 WORD = 8
 
@@ -51,7 +51,7 @@ class Native:
         for unit in units:
             importlib.import_module(unit)
         functions = image.RuntimeFunction.BY_SYMBOL
-        for symbol in [s for s, f in functions.items() if f.unit not in units]:
+        for symbol in [s for s, f in functions.items() if f.unit not in (*units, UNIT)]:
             del functions[symbol]  # imported with the package, not part of this image
         importlib.import_module(UNIT)  # defines two symbols of proc.py anew
         units.append(UNIT)

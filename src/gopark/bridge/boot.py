@@ -109,6 +109,7 @@ def _boot() -> Booted:
     with _timed(state, "image"), _Progress(state) as progress:
         built = image.build(units, headers, hooks, progress)
     state.image = image.Image(built)
+    asm_amd64.load_stubs()
     state.seconds["load"] = state.image.load_seconds
     for objects in state.image.objects:
         func.CODE.add(objects, lambda symbol: state.image.address.get(symbol, 0))

@@ -1,11 +1,11 @@
 """What went wrong, for the author of a program: compile errors in Python's terms, tracebacks of the program's own lines.
 
-Numba reports a typing error as the history of its search: every implementation it tried, once for literal arguments and
-once without, and the pass of the compiler that it was in. The author of a program asks three things: which line, what is
-wrong with it, and how one got there. `explain_compile_error` picks those out of the text; Numba has no other form of
-them. What it does not recognise it leaves as it is.
+Numba reports a typing error as the history of its search: every implementation that it tried, once for literal arguments
+and once without, and the pass of the compiler that it was in. The author of a program asks three things: which line,
+what is wrong with it, and how one got there. `explain_compile_error` picks those out of the text, because Numba has no
+other form of them; what it does not recognise it leaves as it is.
 
-`NUMBA_FULL_TRACEBACKS=1`, by which Numba shows all of its own frames, keeps everything here as well.
+With `NUMBA_FULL_TRACEBACKS=1`, by which Numba shows all of its own frames, nothing is left out here either.
 """
 
 from __future__ import annotations
@@ -13,10 +13,211 @@ from __future__ import annotations
 import linecache
 import os
 import re
+import textwrap
 import traceback
 from pathlib import Path
 
-import llvmlite
-import numba
+from gopark.compiler.numba_api import errors, llvmlite, numba
 
-from gopark.compiler.numba_api import errors
+# Code of these is nobody's program.
+_PACKAGES = (Path(__file__).parent.parent, Path(str(numba.__file__)).parent, Path(str(llvmlite.__file__)).parent)
+_INTERNAL = (*(f"{package}{os.sep}" for package in _PACKAGES), "<frozen ")
+
+COMPILE_ERRORS = (errors.NumbaError, errors.UnsupportedBytecodeError)
+
+
+def full_tracebacks() -> bool:
+    """Whether the user asked for everything."""
+    return os.environ.get("NUMBA_FULL_TRACEBACKS", "0") not in ("", "0")
+
+
+def is_internal(filename: str) -> bool:
+    """Whether a file is part of gopark, of Numba, or of Python's import system."""
+    return filename.startswith(_INTERNAL)
+
+
+# ---- compile errors
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+_PLACE = re.compile(r"^During: .* at (.+) \((\d+)\)$", re.MULTILINE)
+_ARGUMENT = re.compile(r"^- argument (\d+): Cannot determine Numba type of <class '(.+)'>$", re.MULTILINE)
+_SPECIFIC = re.compile(r"raised a specific error:\n\s*\w+: (.*?)\n\s*raised from ", re.DOTALL)
+_NO_IMPLEMENTATION = re.compile(r"^No implementation of function .* found for signature:\s+>>> (.+)\((.*)\)\s*$", re.MULTILINE)
+_BOTH_WAYS = re.compile(r"- Resolution failure for literal arguments:\n.*?\n- Resolution failure for non-literal arguments:\n", re.DOTALL)
+_REST = re.compile(r"^(During: |File \"|This error may have been caused by)", re.MULTILINE)
+_PIPELINE = re.compile(r"^Failed in .* mode pipeline \(step: .*\)\n", re.MULTILINE)
+
+_OPERATORS = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "truediv": "/",
+    "floordiv": "//",
+    "mod": "%",
+    "pow": "**",
+    "and_": "&",
+    "or_": "|",
+    "xor": "^",
+    "lshift": "<<",
+    "rshift": ">>",
+    "eq": "==",
+    "ne": "!=",
+    "lt": "<",
+    "le": "<=",
+    "gt": ">",
+    "ge": ">=",
+}
+
+_SPELLINGS = (
+    (re.compile(r"Literal\[(\w+)\]\(.*?\)"), r"\1"),
+    (re.compile(r"\bunicode_type\b"), "str"),
+    (re.compile(r"(?<!array\()\bint64\b"), "int"),
+    (re.compile(r"(?<!array\()\bfloat64\b"), "float"),
+    (re.compile(r"\bboolean\b"), "bool"),
+    (re.compile(r"\bnone\b"), "None"),
+    (re.compile(r"\b(?:Pointer|StructClass|Embedded)\[[\w.<>]*?(\w+)\]"), r"\1"),
+    (re.compile(r"type\(<go function [\w.<>]*?(\w+)>\)"), r"\1"),
+    (re.compile(r"type\(CPUDispatcher\(<function [\w.<>]*?(\w+) at 0x[0-9a-f]+>\)\)"), r"\1"),
+    (re.compile(r",? defined at .+? \(\d+\)"), ""),
+    (re.compile(r"'(\w+)\.\d+'"), r"'\1'"),  # a variable under the name of its second, third ... assignment
+    (
+        re.compile(r"Cannot bind '.*' to signature '(.*)' due to \"TypeError: (.*)\"\.?"),
+        r"the arguments do not fit the parameters \1: \2",
+    ),
+)
+
+
+def _spell(text: str) -> str:
+    """Types by the names that Python has for them."""
+    for pattern, replacement in _SPELLINGS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _arguments(text: str) -> list[str]:
+    """The arguments of a printed signature; commas inside of brackets separate nothing."""
+    parts, depth = [""], 0
+    for c in text:
+        depth += (c in "([{") - (c in ")]}")
+        if c == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += c
+    return [p.strip() for p in parts if p.strip()]
+
+
+def _message(text: str) -> str:
+    """What is wrong, out of Numba's text."""
+    argument = _ARGUMENT.search(text)
+    if argument:
+        kind = argument[2].rpartition(".")[2]
+        return f"argument {int(argument[1]) + 1} is a {kind}, which compiled code cannot take"
+    both = _BOTH_WAYS.search(text)
+    if both:
+        text = text[both.end() :]
+    specific = _SPECIFIC.search(text)
+    if specific:
+        return _message(textwrap.dedent(specific[1]))
+    missing = _NO_IMPLEMENTATION.search(text)
+    if missing:
+        name, given = missing[1], _arguments(_spell(missing[2]))
+        if name in _OPERATORS and len(given) == 2:
+            return f"{given[0]} {_OPERATORS[name]} {given[1]} is not supported in compiled code"
+        return f"{name}({', '.join(given)}) is not supported in compiled code"
+    text = _PIPELINE.sub("", text)
+    rest = _REST.search(text)
+    if rest and rest.start():
+        text = text[: rest.start()]
+    return _spell(" ".join(text.split()))
+
+
+def _being_compiled(e: BaseException):
+    """Numba's description of the function whose compilation `e` came out of; None if it came out of none."""
+    found, entry = None, e.__traceback__
+    while entry is not None:
+        candidate = getattr(entry.tb_frame.f_locals.get("state"), "func_id", None)
+        if candidate is not None and is_internal(entry.tb_frame.f_code.co_filename):
+            found = candidate
+        entry = entry.tb_next
+    return found
+
+
+def _places(text: str, e: BaseException) -> list[tuple[str, int]]:
+    """Lines of the program, innermost first."""
+    found: list[tuple[str, int]] = []
+    for file, line in _PLACE.findall(text):
+        place = (file, int(line))
+        if place not in found and not is_internal(file):
+            found.append(place)
+    loc = getattr(e, "loc", None)
+    if not found and loc is not None and not is_internal(loc.filename):
+        found.append((loc.filename, loc.line))
+    if not found:
+        function = _being_compiled(e)
+        if function is not None:
+            found.append((function.filename, function.firstlineno))
+    return found
+
+
+def shown_path(file: str) -> str:
+    """A path as short as it can be: relative below the current directory."""
+    try:
+        relative = os.path.relpath(file)
+    except (OSError, ValueError):
+        return file
+    return file if relative.startswith(os.pardir) else relative
+
+
+def explain_compile_error(e: BaseException) -> str:
+    """A compile error for the author of the program: `file:line: what`, the line itself, and who called.
+
+    e: an error of Numba, or one that was raised inside of Numba while it compiled.
+    """
+    text = _ESCAPES.sub("", str(e)).strip()
+    if full_tracebacks():
+        return text
+    message = _message(text)
+    places = _places(text, e)
+    if not places:
+        return message
+    lines = []
+    for i, (file, line) in enumerate(places):
+        lines.append(f"{shown_path(file)}:{line}: {'called from here' if i else message}")
+        source = linecache.getline(file, line).strip()
+        if source:
+            lines.append(f"    {source}")
+    return "\n".join(lines)
+
+
+# ---- exceptions
+
+
+def format_exception(e: BaseException) -> str:
+    """A traceback as Python prints it, without the frames of gopark and Numba."""
+    if full_tracebacks():
+        return "".join(traceback.format_exception(e))
+    shown = traceback.TracebackException.from_exception(e)
+    _strip(shown, set())
+    return "".join(shown.format())
+
+
+def _strip(shown, seen) -> None:
+    if shown is None or id(shown) in seen:
+        return
+    seen.add(id(shown))
+    if shown.stack is not None:
+        kept = [frame for frame in shown.stack if not is_internal(frame.filename)]
+        shown.stack = traceback.StackSummary.from_list(kept) if kept else None
+    for inner in (shown.__cause__, shown.__context__, *(getattr(shown, "exceptions", None) or ())):
+        _strip(inner, seen)
+
+
+def explain(e: BaseException) -> str:
+    """What `gopark run` prints about an exception of a program."""
+    if isinstance(e, COMPILE_ERRORS):
+        return f"{explain_compile_error(e)}\n(NUMBA_FULL_TRACEBACKS=1 shows all that Numba has to say about it)\n"
+    text = format_exception(e)
+    function = _being_compiled(e)
+    if function is not None:
+        text += f"(while {function.func_name} was compiled, {shown_path(function.filename)}:{function.firstlineno})\n"
+    return text

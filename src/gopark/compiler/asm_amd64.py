@@ -72,16 +72,57 @@ def initialize_llvm() -> None:
     llb.initialize_native_asmparser()
 
 
+# The slow path of the allocator under LLVM's convention preserve_most: it gives back every general register but rax and
+# r11, so the fast path in the caller spills nothing.
+_MALLOCSTUB = r"""
+.text
+.globl go.mallocstub
+.type go.mallocstub, @function
+go.mallocstub:
+  pushq %rbp
+  movq %rsp, %rbp
+  pushq %rdi
+  pushq %rsi
+  pushq %rdx
+  pushq %rcx
+  pushq %r8
+  pushq %r9
+  pushq %r10
+  subq $8, %rsp
+  callq go.mallocslow
+  addq $8, %rsp
+  popq %r10
+  popq %r9
+  popq %r8
+  popq %rcx
+  popq %rdx
+  popq %rsi
+  popq %rdi
+  popq %rbp
+  retq
+.size go.mallocstub, .-go.mallocstub
+"""
+
 _engines = []  # code is never freed
 
 
 @functools.cache
 def load() -> None:
-    """Assemble the module-level routines and publish their symbols."""
+    """Assemble the routines that the image refers to."""
+    _assemble(_ENTRY0, ("go.entry0", "go.sigreturn"))
+
+
+@functools.cache
+def load_stubs() -> None:
+    """Assemble the routines that refer to the image."""
+    _assemble(_MALLOCSTUB, ("go.mallocstub",))
+
+
+def _assemble(source: str, names: tuple[str, ...]) -> None:
+    """Assemble routines and publish their symbols."""
     initialize_llvm()
     text = f'target triple = "{llb.get_process_triple()}"\n'
-    text += "".join(f'module asm "{line}"\n' for line in _ENTRY0.strip().splitlines())
-    names = ("go.entry0", "go.sigreturn")
+    text += "".join(f'module asm "{line}"\n' for line in source.strip().splitlines())
     for i, name in enumerate(names):
         text += f'declare void @"{name}"()\ndefine i64 @address{i}() {{ ret i64 ptrtoint (ptr @"{name}" to i64) }}\n'
     engine = llb.create_mcjit_compiler(

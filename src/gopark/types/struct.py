@@ -18,6 +18,7 @@ from gopark.compiler.numba_api import (
     const,
     data_symbol,
     errors,
+    extern,
     i8p,
     i64,
     lower_builtin,
@@ -57,7 +58,7 @@ def emit_new(context, b, struct):
             cgutils.memset(b, bumped, const(struct.size), 0)
             fast_block = b.block
         with slow:
-            made = lower.call_runtime(context, b, "go.mallocslow", i8p, [desc])
+            made = _call_slow_path(context, b, desc)
             with b.if_then(cgutils.is_null(b, made), likely=False):
                 raise_out_of_memory(context, b, const(struct.size))
             slow_block = b.block
@@ -65,6 +66,14 @@ def emit_new(context, b, struct):
     result.add_incoming(bumped, fast_block)
     result.add_incoming(made, slow_block)
     return result
+
+
+def _call_slow_path(context, b, desc):
+    """go.mallocslow, through the stub that preserves the caller's registers (compiler/asm_amd64.py)."""
+    lower.note(context, funcinfo.CALL, "go.mallocslow")
+    stub = extern(b.module, "go.mallocstub", i8p, [i8p])
+    stub.calling_convention = "preserve_mostcc"
+    return b.call(stub, [desc], cconv="preserve_mostcc")
 
 
 def raise_out_of_memory(context, b, wanted):

@@ -1,0 +1,165 @@
+"""What `gopark env` says: versions, machine, kernel, limits, settings, cache. It looks, and starts nothing."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import platform
+import resource
+import sys
+from pathlib import Path
+
+import gopark
+from gopark import runtime
+from gopark.bridge import boot
+from gopark.compiler import cache, image
+from gopark.compiler.numba_api import host_cpu, versions
+from gopark.config import settings
+
+Rows = list[tuple[str, str]]
+MADV_GUARD_INSTALL = 102  # Linux 6.13
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    amount, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def describe() -> list[tuple[str, Rows]]:
+    """Sections of (name, value)."""
+    found = boot.problem()
+    return [
+        ("gopark", [("version", gopark.__version__), ("runs here", "yes" if found is None else f"no: {found}")]),
+        ("versions", _versions()),
+        ("machine", _machine()),
+        ("kernel", _kernel()),
+        ("limits", _limits()),
+        *_settings_and_cache(),
+    ]
+
+
+def clean() -> str:
+    """Empty the cache; says how much was in it."""
+    if not settings().cache_dir.is_dir():
+        return f"the cache {settings().cache_dir} does not exist"
+    entries = sum(number for number, _ in cache.usage().values())
+    return f"removed {entries} entries, {size(cache.clear())}, from {settings().cache_dir}"
+
+
+def _versions() -> Rows:
+    of = versions()
+    python = f"{platform.python_version()} ({platform.python_implementation()}, {sys.executable})"
+    return [("python", python), *((name, of[name]) for name in ("numba", "llvmlite", "llvm"))]
+
+
+def _machine() -> Rows:
+    usable = len(os.sched_getaffinity(0))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return [
+        ("system", f"{platform.system()} {platform.release()} {platform.machine()}"),
+        ("processor", f"{_processor_name()} (compiled for {host_cpu()[0]})"),
+        ("cores", f"{usable} usable of {os.cpu_count()}"),
+        ("memory", size(memory)),
+    ]
+
+
+def _processor_name() -> str:
+    for line in _read("/proc/cpuinfo").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or "unknown processor"
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _guards_pages() -> bool:
+    """Whether the kernel guards a page without a mapping of its own: asked of the kernel, on a page made for it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    area = mmap.mmap(-1, mmap.PAGESIZE)
+    view = (ctypes.c_char * mmap.PAGESIZE).from_buffer(area)
+    try:
+        return libc.madvise(ctypes.addressof(view), mmap.PAGESIZE, MADV_GUARD_INSTALL) == 0
+    finally:
+        del view
+        area.close()
+
+
+def _kernel() -> Rows:
+    policies = {"0": "heuristic", "1": "always", "2": "strict: large reservations count against the limit"}
+    policy = _read("/proc/sys/vm/overcommit_memory")
+    guards = "a page each (MADV_GUARD_INSTALL)" if _guards_pages() else "a mapping each (the kernel is older than 6.13)"
+    return [
+        ("stack guards", guards),
+        ("overcommit", f"{policy} ({policies[policy]})" if policy in policies else "unknown"),
+        ("max_map_count", _read("/proc/sys/vm/max_map_count") or "unknown"),
+    ]
+
+
+def _limits() -> Rows:
+    def shown(which: int, in_bytes: bool) -> str:
+        soft, _ = resource.getrlimit(which)
+        if soft == resource.RLIM_INFINITY:
+            return "unlimited"
+        return size(soft) if in_bytes else str(soft)
+
+    return [
+        ("threads", f"{shown(resource.RLIMIT_NPROC, False)} (ulimit -u)"),
+        ("address space", f"{shown(resource.RLIMIT_AS, True)} (ulimit -v); stacks and heap are reserved in it"),
+    ]
+
+
+def _settings_and_cache() -> list[tuple[str, Rows]]:
+    try:
+        config = settings()
+    except ValueError as e:
+        return [("settings", [("error", str(e))])]
+    limit = size(config.memory_limit) if config.memory_limit else "none"
+    rows = [
+        ("GOMAXPROCS", str(config.procs)),
+        ("GOMEMLIMIT", limit),
+        ("GOPARK_STACK", f"{config.stack} ({size(config.stack)} for each goroutine)"),
+        ("GOPARK_SEED", "from the system" if config.seed is None else str(config.seed)),
+        ("GOPARKDEBUG", os.environ.get("GOPARKDEBUG") or "none"),
+    ]
+    return [("settings", rows), ("cache", _cache(config.cache_dir))]
+
+
+def _cache(path: Path) -> Rows:
+    rows = [("GOPARK_CACHE_DIR", str(path))]
+    if not path.is_dir():
+        return [*rows, ("entries", "none; the first run builds the runtime")]
+    try:
+        used = cache.usage()
+    except cache.CacheError as e:
+        return [*rows, ("error", str(e))]
+    rows += [(kind, f"{number} entries, {size(total)}") for kind, (number, total) in used.items()]
+    return [*rows, ("runtime image", _image())]
+
+
+class _NotBuiltError(Exception):
+    pass
+
+
+def _image() -> str:
+    """The size of the runtime's code, if it is in the cache. (If another process is building it right now: afterwards.)"""
+
+    def refuse(unit: str, done: int, total: int) -> None:
+        raise _NotBuiltError
+
+    try:
+        built = image.build(*runtime.load_units(), refuse)
+    except _NotBuiltError:
+        return "not built yet; the first run does it"
+    return f"{size(sum(map(len, built['objects'])))} of objects, {len(built['infos'])} functions"
