@@ -92,7 +92,7 @@ def descend(depth, how, c, mu, wg, arrived, log):
                 elif how == WAIT:
                     wg.wait()
                 elif how == SELECT:
-                    go.select(got=go.recv(c), sent=go.send(c, 1))
+                    go.select(one=go.recv(c), other=go.recv(c))
                 else:
                     raise ValueError("the control")
         except Exception:
