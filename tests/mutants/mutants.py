@@ -67,7 +67,9 @@ MUTANTS = (
         "notesleep is called by symbol; an M sleeps there without a P",
         (
             Edit(LOCK, "import Mutex, Note", "import Mutex, Note, sched"),
-            Edit(LOCK, '    while noteload(n, "key") == 0:', '    sched.midle = None\n    while noteload(n, "key") == 0:'),
+            Edit(
+                LOCK, '    while noteload(n, "key") == 0:', '    sched.midle = None\n    while noteload(n, "key") == 0:'
+            ),
         ),
         "barrier",
         "write barrier without a P: store to Sched.midle",
@@ -76,7 +78,13 @@ MUTANTS = (
     Mutant(
         "plain store behind a forward declaration",
         "pokeruns is known to its caller by symbol only, and runs behind releasep",
-        (Edit(RUNS, '            store(run, "poke", 1)', '            run.link = None\n            store(run, "poke", 1)'),),
+        (
+            Edit(
+                RUNS,
+                '            store(run, "poke", 1)',
+                '            run.link = None\n            store(run, "poke", 1)',
+            ),
+        ),
         "barrier",
         "write barrier without a P: store to Run.link",
         (
@@ -157,7 +165,11 @@ MUTANTS = (
         "nowritebarrier on a function that stores",
         "a pragma that nobody enforces is a comment",
         (
-            Edit(PROC, "from gopark.compiler.image", "from gopark.compiler.func import nowritebarrier\nfrom gopark.compiler.image"),
+            Edit(
+                PROC,
+                "from gopark.compiler.image",
+                "from gopark.compiler.func import nowritebarrier\nfrom gopark.compiler.image",
+            ),
             Edit(PROC, "@fn(inline=True)\ndef execute", "@nowritebarrier\n@fn(inline=True)\ndef execute"),
         ),
         "pragma",
@@ -168,7 +180,11 @@ MUTANTS = (
         "nowritebarrierrec above a function that stores",
         "the barrier lies in a callee, where a check of the function alone does not look",
         (
-            Edit(PROC, "from gopark.compiler.image", "from gopark.compiler.func import nowritebarrierrec\nfrom gopark.compiler.image"),
+            Edit(
+                PROC,
+                "from gopark.compiler.image",
+                "from gopark.compiler.func import nowritebarrierrec\nfrom gopark.compiler.image",
+            ),
             Edit(PROC, "@fn(inline=True)\ndef goready", "@nowritebarrierrec\n@fn(inline=True)\ndef goready"),
         ),
         "pragma",
@@ -192,14 +208,16 @@ MUTANTS = (
         (
             Edit(
                 PROC,
-                "        xadd(sched, \"nmspinning\", -1)\n        if workwaits():\n",
-                "        xadd(sched, \"nmspinning\", -1)\n        if mp.locks != 0:\n            return True\n        if workwaits():\n",
+                '        xadd(sched, "nmspinning", -1)\n        if workwaits():\n',
+                '        xadd(sched, "nmspinning", -1)\n        if mp.locks != 0:\n            return True\n        if workwaits():\n',
             ),
         ),
         "merge",
         "paths merge with different states",
         (
-            *NO_WORK,
+            *LOOP[:3],
+            "may have no P: paths merge",
+            "calls findrunnable",
             "calls findrunnable_nop",
             "paths merge with different states",
         ),
@@ -207,7 +225,13 @@ MUTANTS = (
     Mutant(
         "P given away twice",
         "two Ms would run on it",
-        (Edit(PROC, "        pidleput(releasep(mp))\n", "        pidleput(releasep(mp))\n        pidleput(releasep(mp))\n"),),
+        (
+            Edit(
+                PROC,
+                "        pidleput(releasep(mp))\n",
+                "        pidleput(releasep(mp))\n        pidleput(releasep(mp))\n",
+            ),
+        ),
         "transition",
         "releasep without a P",
         (*NO_WORK, "calls releasep"),
@@ -217,7 +241,9 @@ MUTANTS = (
         "what the check has not seen, it cannot judge",
         (
             Edit(MP, "SIGNAL_STACK = 64 << 10", 'SIGNAL_STACK = 64 << 10\nmstopped = forward("mstopped")'),
-            Edit(MP, "from gopark.compiler.image import NO_P, fn", "from gopark.compiler.image import NO_P, fn, forward"),
+            Edit(
+                MP, "from gopark.compiler.image import NO_P, fn", "from gopark.compiler.image import NO_P, fn, forward"
+            ),
             Edit(MP, "    notesleep(mp.park)\n", "    notesleep(mp.park)\n    mstopped()\n"),
         ),
         "unknown",

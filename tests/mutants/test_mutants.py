@@ -61,7 +61,9 @@ def vet(change=None) -> Verdict:
         environment = {**os.environ, "PYTHONPATH": str(copy.parent), "GOPARK_CACHE_DIR": str(Path(scratch) / "cache")}
         environment.pop("GOPARKDEBUG", None)
         start = time.perf_counter()
-        done = subprocess.run(command, env=environment, cwd=scratch, capture_output=True, text=True, timeout=LIMIT, check=False)
+        done = subprocess.run(
+            command, env=environment, cwd=scratch, capture_output=True, text=True, timeout=LIMIT, check=False
+        )
         seconds = time.perf_counter() - start
         assert done.stdout.startswith("{"), f"no report, status {done.returncode}: {done.stderr[-2000:]}"
         return Verdict(done.returncode, json.loads(done.stdout), seconds)
@@ -71,7 +73,9 @@ def mutate(mutant: Mutant, copy: Path) -> None:
     for edit in mutant.edits:
         file = copy / edit.file
         text = file.read_text()
-        assert text.count(edit.old) == 1, f"{mutant.name}: {edit.old!r} occurs {text.count(edit.old)} times in {edit.file}"
+        assert text.count(edit.old) == 1, (
+            f"{mutant.name}: {edit.old!r} occurs {text.count(edit.old)} times in {edit.file}"
+        )
         file.write_text(text.replace(edit.old, edit.new))
 
 
@@ -81,7 +85,9 @@ def verdicts(request):
     wanted = {item.callspec.params["mutant"].name for item in request.session.items if hasattr(item, "callspec")}
     with ThreadPoolExecutor(2) as pool:
         coming = {
-            mutant.name: pool.submit(vet, functools.partial(mutate, mutant)) for mutant in MUTANTS if mutant.name in wanted
+            mutant.name: pool.submit(vet, functools.partial(mutate, mutant))
+            for mutant in MUTANTS
+            if mutant.name in wanted
         }
         yield coming
         for future in coming.values():

@@ -96,11 +96,15 @@ class Record:
         self.word(name).value = value
 
 
+_kept: list[Record] = []
+
+
 def new(kind: str, **fields) -> Record:
     """A zeroed G, M or P; an M without a P has the empty allocation cache, a P some cache of its own."""
     from gopark.runtime import runtime2
 
     record = Record(getattr(runtime2, kind))
+    _kept.append(record)  # the runtime never forgets one, so neither may its memory go
     if kind == "M":
         record.mcache = empty_mcache()
     elif kind == "P":

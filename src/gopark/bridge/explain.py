@@ -42,7 +42,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 _PLACE = re.compile(r"^During: .* at (.+) \((\d+)\)$", re.MULTILINE)
 _ARGUMENT = re.compile(r"^- argument (\d+): Cannot determine Numba type of <class '(.+)'>$", re.MULTILINE)
 _SPECIFIC = re.compile(r"raised a specific error:\n\s*\w+: (.*?)\n\s*raised from ", re.DOTALL)
-_NO_IMPLEMENTATION = re.compile(r"^No implementation of function .* found for signature:\s+>>> (.+)\((.*)\)\s*$", re.MULTILINE)
+_NO_IMPLEMENTATION = re.compile(r"^No implementation of function .* found for signature:\s+>>> ([\w.<>]+)\((.*)\)\s*$", re.MULTILINE)
 _BOTH_WAYS = re.compile(r"- Resolution failure for literal arguments:\n.*?\n- Resolution failure for non-literal arguments:\n", re.DOTALL)
 _REST = re.compile(r"^(During: |File \"|This error may have been caused by)", re.MULTILINE)
 _PIPELINE = re.compile(r"^Failed in .* mode pipeline \(step: .*\)\n", re.MULTILINE)
@@ -87,9 +87,19 @@ _SPELLINGS = (
 )
 
 
+# What Numba refuses without saying what would do.
+_ADVICE = (
+    (re.compile(r"Exception matching is limited to .*"), "except with a class is not supported; write `except Exception:`"),
+    (
+        re.compile(r"The 'with .*' construct is not supported.*"),
+        "`with` is not supported; write try/finally, such as mu.lock(), try: ... finally: mu.unlock()",
+    ),
+)
+
+
 def _spell(text: str) -> str:
     """Types by the names that Python has for them."""
-    for pattern, replacement in _SPELLINGS:
+    for pattern, replacement in (*_SPELLINGS, *_ADVICE):
         text = pattern.sub(replacement, text)
     return text
 
@@ -136,7 +146,8 @@ def _being_compiled(e: BaseException):
     found, entry = None, e.__traceback__
     while entry is not None:
         candidate = getattr(entry.tb_frame.f_locals.get("state"), "func_id", None)
-        if candidate is not None and is_internal(entry.tb_frame.f_code.co_filename):
+        inside = is_internal(entry.tb_frame.f_code.co_filename)
+        if candidate is not None and inside and not is_internal(candidate.filename):
             found = candidate
         entry = entry.tb_next
     return found
@@ -182,6 +193,8 @@ def explain_compile_error(e: BaseException) -> str:
         return message
     lines = []
     for i, (file, line) in enumerate(places):
+        while linecache.getline(file, line).lstrip().startswith("@"):
+            line += 1  # a function begins at its decorators, for Numba
         lines.append(f"{shown_path(file)}:{line}: {'called from here' if i else message}")
         source = linecache.getline(file, line).strip()
         if source:

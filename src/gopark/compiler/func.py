@@ -53,6 +53,7 @@ from gopark.compiler.numba_api import (
     lir,
     llb,
     register_pass,
+    rtsys,
     serialize,
     target_being_typed,
     target_registry,
@@ -518,6 +519,7 @@ class _FunctionCache:
         if body is None:
             return None
         try:
+            rtsys.initialize(target_context)
             info, payload = pickle.loads(body)
             _prepare(info)
             result = CompileResult._rebuild(target_context, *payload)
