@@ -12,6 +12,7 @@ import ctypes
 import json
 import sys
 
+import numpy as np
 from llvmlite import ir
 
 import gopark as go
@@ -25,7 +26,7 @@ EVENTS = len(abi.KINDS)  # the counter behind those of the kinds: barrier events
 @go.struct
 class Cell:
     value: int
-    next: "Cell"
+    next: Cell
 
 
 @go.func
@@ -71,22 +72,22 @@ def mutex(counters, workers, n):
 def producer(out, first, n):
     for i in range(n):
         out.send(Cell(first + i, None))
-    out.close()
 
 
 @go.func
 def select(n):
+    """The sum of what comes in over two channels; every cell that came is linked into a list."""
     evens, odds = go.chan(Cell, 4), go.chan(Cell)
     go.spawn(producer, evens, 0, n)
     go.spawn(producer, odds, 1000000, n)
-    total, open_ = 0, 2
     head = None
-    while open_ > 0:
-        s = go.select(recv=(evens, odds))
-        if s.ok:
-            head = Cell(s.value.value, head)
+    for _ in range(2 * n):
+        s = go.select(even=go.recv(evens), odd=go.recv(odds))
+        if s.case == "even":
+            head = Cell(s.even.value, head)
         else:
-            open_ -= 1
+            head = Cell(s.odd.value, head)
+    total = 0
     while head is not None:
         total += head.value
         head = head.next
@@ -144,23 +145,23 @@ class HookedImage(image.Image):
         return engine
 
 
-def main(bits: int) -> None:
-    import numpy as np
+def play() -> list[int]:
+    """The results of the three programs."""
+    return [go.run(ping_pong, 3000), go.run(mutex, np.zeros(1, np.int64), 8, 200), go.run(select, 500)]
 
+
+def main(bits: int) -> None:
     image.Image = HookedImage
     state = boot.boot()
     word = ctypes.c_int64.from_address(state.image.address[abi.SEAM])
-    for program, arguments in PROGRAMS:  # compiled, and threads started, before anything is counted
-        go.run(program, *[np.zeros(1, np.int64) if a is None else a for a in arguments])
+    play()  # compiled, and threads started, before anything is counted
     idle = list(HookedImage.counters)
     word.value |= bits
-    results = [go.run(program, *[np.zeros(1, np.int64) if a is None else a for a in arguments]) for program, arguments in PROGRAMS]
+    results = play()
     counts = list(HookedImage.counters)
     word.value &= ~bits
     print(json.dumps({"idle": idle, "results": results, "counts": dict(zip([*abi.KINDS, "event"], counts, strict=True))}))
 
-
-PROGRAMS = ((ping_pong, (3000,)), (mutex, (None, 8, 200)), (select, (500,)))
 
 if __name__ == "__main__":
     main(int(sys.argv[1], 0))

@@ -55,11 +55,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from elftools.dwarf.descriptions import describe_form_class
-from elftools.dwarf.ranges import BaseAddressEntry
-from elftools.elf.constants import SH_FLAGS
-from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import SymbolTableSection
+# pyelftools is imported where an object is parsed: programs that never fail never need it, and start faster.
+
 
 if TYPE_CHECKING:
     from elftools.dwarf.compileunit import CompileUnit
@@ -322,6 +319,9 @@ class _Tables:
         collect(top, self._functions)
 
     def _ranges(self, die: DIE, unit: CompileUnit, base: int) -> Iterator[tuple[int, int]]:
+        from elftools.dwarf.descriptions import describe_form_class
+        from elftools.dwarf.ranges import BaseAddressEntry
+
         attributes = die.attributes
         if "DW_AT_ranges" in attributes:
             assert self._range_lists is not None, "ranges are used and there is no section of them"
@@ -398,6 +398,10 @@ class _Object:
 
     def place(self) -> list[tuple[int, int]]:
         """Find where the sections with code were loaded; return the ranges of addresses they take."""
+        from elftools.elf.constants import SH_FLAGS
+        from elftools.elf.elffile import ELFFile
+        from elftools.elf.sections import SymbolTableSection
+
         elf = ELFFile(io.BytesIO(self._data))
         code = {
             index: section["sh_size"]
@@ -454,6 +458,8 @@ class _Object:
         return tuple(frames)
 
     def _read_tables(self) -> _Tables | None:
+        from elftools.elf.elffile import ELFFile
+
         if self._tables is None and self._has_tables:
             elf = ELFFile(io.BytesIO(self._linked()))
             if elf.has_dwarf_info(strict=True):
@@ -464,6 +470,8 @@ class _Object:
 
     def _linked(self) -> bytes:
         """A copy of the object whose debug information refers to the addresses at which its code was loaded."""
+        from elftools.elf.elffile import ELFFile
+
         data = bytearray(self._data)
         elf = ELFFile(io.BytesIO(self._data))
         table = elf.get_section_by_name(".symtab")
