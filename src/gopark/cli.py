@@ -107,7 +107,10 @@ def check_arguments(function: Any, path: Path, name: str, arguments: tuple) -> N
 def command_run(options: argparse.Namespace) -> int:
     """Runs a program; the result is printed unless it is None."""
     if options.procs is not None:
+        from gopark.config import settings
+
         os.environ["GOMAXPROCS"] = str(options.procs)
+        settings.cache_clear()  # whoever asked before this line did not know
     path, name = split_target(options.program)
     arguments = tuple(map(literal, options.arguments))
     try:
@@ -227,7 +230,7 @@ def command_env(options: argparse.Namespace) -> int:
     if options.clean:
         print(environment.clean())
         return 0
-    for title, rows in environment.describe():
+    for title, rows in environment.describe(gopark.__version__):
         print(title)
         for name, value in rows:
             print(f"  {name:<18}{value}")

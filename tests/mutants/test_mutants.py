@@ -1,7 +1,7 @@
 """The check of the write-barrier rule is tested by what it must catch: source mutants of the runtime (mutants.py).
 
-Each mutant is made in a copy of the package, never in place, and checked in a process of its own, as a user would do it:
-with `gopark vet --json`. At most two of them run at a time.
+Each mutant is made in a copy of the package, never in place, and checked in a process of its own, as a user would do
+it: with `gopark vet --json`. At most two of them run at a time.
 """
 
 from __future__ import annotations
@@ -53,10 +53,7 @@ def vet(change=None) -> Verdict:
         shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         if change is not None:
             change(copy)
-        if (copy / "cli.py").exists():
-            command = [sys.executable, "-m", "gopark", "vet", "--json"]
-        else:
-            command = [sys.executable, str(Path(__file__).with_name("vet.py"))]
+        command = [sys.executable, "-m", "gopark", "vet", "--json"]
         # the lowered code of a mutant shall not be found in a cache, nor left in one
         environment = {**os.environ, "PYTHONPATH": str(copy.parent), "GOPARK_CACHE_DIR": str(Path(scratch) / "cache")}
         environment.pop("GOPARKDEBUG", None)
@@ -152,7 +149,7 @@ def _plain_stores_everywhere(copy: Path) -> None:
 
 
 def test_the_runtime_itself_passes():
-    """Without a mutation the same command says nothing, so it is the mutations that the tests above see. The check lowers
+    """Without a mutation the same command says nothing, so it is the mutations that the tests above see. It lowers
     everything and builds nothing: under ten seconds of a processor."""
     before = os.times()
     verdict = vet()
@@ -165,7 +162,7 @@ def test_the_runtime_itself_passes():
 
 
 def test_every_setter_is_needed():
-    """All setters of the runtime as plain stores at once: each of them is reported, at its line, and nothing else is."""
+    """All setters of the runtime as plain stores at once: each is reported, at its line, and nothing else is."""
     setters = _setters(PACKAGE)
     assert len(setters) > 25
     verdict = vet(_plain_stores_everywhere)

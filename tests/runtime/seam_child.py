@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
+import time
 
 import numpy as np
 from llvmlite import ir
@@ -94,6 +95,21 @@ def select(n):
     return total
 
 
+@go.func
+def waiter(never):
+    never.recv()
+
+
+@go.func
+def left_behind(n):
+    """The end of this run has to wake `n` goroutines and let them leave."""
+    never = go.chan(int)
+    for _ in range(n):
+        go.spawn(waiter, never)
+    go.gosched()
+    return n
+
+
 def hooks(counters: int) -> str:
     """The two functions in LLVM's language: `lock xadd` the counter, then jump to the live one."""
     word, text = ir.IntType(64), ir.Module("hooks")
@@ -146,8 +162,17 @@ class HookedImage(image.Image):
 
 
 def play() -> list[int]:
-    """The results of the three programs."""
-    return [go.run(ping_pong, 3000), go.run(mutex, np.zeros(1, np.int64), 8, 200), go.run(select, 500)]
+    """The results of the programs, each of them started while all threads sleep."""
+    results = []
+    for program, *arguments in (
+        (ping_pong, 3000),
+        (mutex, np.zeros(1, np.int64), 8, 200),
+        (select, 500),
+        (left_behind, 50),
+    ):
+        time.sleep(0.02)
+        results.append(go.run(program, *arguments))
+    return results
 
 
 def main(bits: int) -> None:

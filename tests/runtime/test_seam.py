@@ -16,8 +16,8 @@ import pytest
 from gopark.compiler import abi
 
 CHILD = Path(__file__).with_name("seam_child.py")
-RESULTS = [3000 * 3001 // 2, 1600, 2 * (499 * 500 // 2) + 500 * 1000000]
-# the kinds of primitives that the three programs perform while they run
+RESULTS = [3000 * 3001 // 2, 1600, 2 * (499 * 500 // 2) + 500 * 1000000, 50]
+# the kinds of primitives that the programs perform while they run
 PERFORMED = ("load", "store", "cas", "xadd", "xchg", "lock", "note", "handoff", "syscall")
 ALL = sum(1 << bit for bit in abi.KIND.values())
 
@@ -52,9 +52,7 @@ def test_one_kind(kind):
     """A bit lets through its own kind and no other."""
     counts = hooked(1 << abi.KIND[kind])
     assert counts.pop(kind) > 0
-    events = counts.pop("event")
     assert set(counts.values()) == {0}
-    assert kind in ("store", "cas") or events == 0, "only atomic stores of pointers raise the event themselves"
 
 
 def test_barrier_enabled():

@@ -243,6 +243,7 @@ def holders_never_start(array, n):
 def spin_with(array):
     while True:
         array[0] += 1
+        go.gosched()
 
 
 @go.func
@@ -307,6 +308,7 @@ def test_an_array_is_given_back(function, error):
             else:
                 with pytest.raises(error):
                     go.run(function, a, 20)
+    del a
     assert (sys.getrefcount(array), sys.getrefcount(view)) == before
     assert go.num_goroutine() == 0
 

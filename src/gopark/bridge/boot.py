@@ -110,6 +110,7 @@ def _boot() -> Booted:
         built = image.build(units, headers, hooks, progress)
     state.image = image.Image(built)
     asm_amd64.load_stubs()
+    func.INFOS.update(state.image.infos)  # the runtime's part of the call graph
     state.seconds["load"] = state.image.load_seconds
     for objects in state.image.objects:
         func.CODE.add(objects, lambda symbol: state.image.address.get(symbol, 0))

@@ -10,7 +10,6 @@ import resource
 import sys
 from pathlib import Path
 
-import gopark
 from gopark import runtime
 from gopark.bridge import boot
 from gopark.compiler import cache, image
@@ -31,11 +30,11 @@ def size(count: int) -> str:
     return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
 
 
-def describe() -> list[tuple[str, Rows]]:
-    """Sections of (name, value)."""
+def describe(version: str) -> list[tuple[str, Rows]]:
+    """Sections of (name, value). version: gopark's own."""
     found = boot.problem()
     return [
-        ("gopark", [("version", gopark.__version__), ("runs here", "yes" if found is None else f"no: {found}")]),
+        ("gopark", [("version", version), ("runs here", "yes" if found is None else f"no: {found}")]),
         ("versions", _versions()),
         ("machine", _machine()),
         ("kernel", _kernel()),

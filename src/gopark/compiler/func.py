@@ -332,7 +332,7 @@ class _CalleeCompiler(CompilerBase):
         result = super().compile_extra(func)
         info = result.metadata["go_info"]
         if info.pragmas:
-            _Pending.checks.append(info)
+            _pending.checks.append(info)
         return result
 
 
@@ -341,9 +341,14 @@ class _FunctionCompiler(_CalleeCompiler):
 
 
 class _Pending(threading.local):
-    """Functions with a write-barrier pragma, checked when the outermost compilation ends: recursion is closed then."""
+    """What waits for the end of the outermost compilation, when recursion is closed: write-barrier pragmas to check, and
+    specialisations to keep on disk or, if a check fails, to forget."""
 
-    checks: list = []
+    def __init__(self):
+        self.depth, self.checks, self.saves, self.made = 0, [], [], []
+
+
+_pending = _Pending()
 
 
 # ---- libraries
@@ -532,6 +537,9 @@ class _FunctionCache:
         return result
 
     def save_overload(self, sig, result):
+        _pending.saves.append(lambda: self._save(sig, result))
+
+    def _save(self, sig, result):
         info = result.library.go_info
         result.library.gopark_object = result.library._get_compiled_object()
         self._open().put(self.key(sig), serialize.dumps((info, result._reduce())))
@@ -652,23 +660,32 @@ class GoDispatcher(CPUDispatcher):
             )
         return super().get_call_template(args, kws)
 
-    @global_compiler_lock
     def compile(self, sig):
+        GoDispatcher.booter()  # before the compiler's lock is taken: boot takes its own lock first, then that one
+        with global_compiler_lock:
+            return self._compile_locked(sig)
+
+    def _compile_locked(self, sig):
         args = tuple(getattr(sig, "args", sig))
-        GoDispatcher.booter()
         known = args in self.overloads
-        outermost = not _Pending.checks
+        _pending.depth += 1
         try:
             entry = super().compile(sig)
-            if outermost:
-                _check_pragmas()
+            if not known:
+                _pending.made.append((self, args))
+                self._publish(args)
+            if _pending.depth == 1:
+                _settle()
+            return entry
         except BaseException:
-            if outermost:
-                _Pending.checks = []
+            if _pending.depth == 1:
+                for dispatcher, made in _pending.made:
+                    dispatcher.overloads.pop(made, None)
             raise
-        if not known:
-            self._publish(args)
-        return entry
+        finally:
+            _pending.depth -= 1
+            if _pending.depth == 0:
+                _pending.checks, _pending.saves, _pending.made = [], [], []
 
     def _publish(self, args):
         result = self.overloads[args]
@@ -681,12 +698,14 @@ class GoDispatcher(CPUDispatcher):
         CODE.add(data, library.get_pointer_to_function)
 
 
-def _check_pragmas() -> None:
-    pending, _Pending.checks = _Pending.checks, []
-    for info in pending:
+def _settle() -> None:
+    """The outermost compilation has ended well: check the pragmas, then keep what was compiled."""
+    for info in _pending.checks:
         violations = wbcheck.check_pragmas(info, INFOS)
         if violations:
-            raise WriteBarrierError("\n".join(str(v.message) for v in violations))
+            raise WriteBarrierError("\n".join(dict.fromkeys(v.format_text() for v in violations)))
+    for keep in _pending.saves:
+        keep()
 
 
 target_registry["gopark"] = GoTarget
