@@ -41,6 +41,10 @@ def main() -> int:
             if any(map(wanted.search, names)):
                 measured = measure(options.rounds, status.update)
                 results += [result for result in measured if wanted.search(result.name)]
+        if wanted.search("image"):
+            results += commands.image_times(status.update)
+        if options.seam:
+            results += scheduler.seam(options.rounds, options.procs, status.update)
         if options.wc and wanted.search("wc"):
             results.append(commands.word_count(options.rounds, status.update))
     show(results, console)
@@ -59,6 +63,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="REGEX", help="the rows whose names match")
     parser.add_argument(
         "--wc", action="store_true", help="count one GiB of text too (written to a temporary directory)"
+    )
+    parser.add_argument(
+        "--seam", action="store_true", help="what the seam's tests cost, beside a build of the runtime without them"
     )
     parser.add_argument("--json", metavar="PATH", help="write the machine and all samples there")
     parser.add_argument("--no-go", action="store_true", help="measure gopark only")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -74,6 +75,22 @@ def compile_times(rounds: int, tell: Callable[[str], None]) -> list[Result]:
         except FailedProcess as failure:
             mark(results, failure)
     return results
+
+
+def image_times(tell: Callable[[str], None]) -> list[Result]:
+    """How long each function of the runtime took to compile, when its image was built; and the link."""
+    functions = Result("image_functions", "compile a function of the runtime (each)", "ms")
+    link = Result("image_link", "optimise and link the image", "ms")
+    tell(functions.title)
+    program = "import json; from gopark.bridge import boot; print(json.dumps(boot.boot().image.seconds))"
+    try:
+        seconds = json.loads(run([sys.executable, "-c", program]).splitlines()[-1])
+        link.gopark.append([seconds.pop("link") * 1e3])
+        functions.gopark = [[value * 1e3] for value in seconds.values()]
+        functions.checksum = len(seconds)
+    except FailedProcess as failure:
+        mark([functions, link], failure)
+    return [functions, link]
 
 
 def fifteen(program: Path, environment: dict[str, str]) -> float:

@@ -68,6 +68,29 @@ def measure(
     return list(results.values()), versions
 
 
+def seam(rounds: int, procs: Sequence[int], tell: Callable[[str], None]) -> list[Result]:
+    """What the seam's tests cost: ping-pong and spawn, beside a build of the runtime without them."""
+    rows = [row for row in ROWS if row.name in ("ping_pong", "spawn_batch")]
+    program = [sys.executable, ROOT / "bench" / "scheduler_programs.py"]
+    results = {}
+    for count in procs:
+        for row in rows:
+            title = f"seam: {row.title}"
+            results[count, row.name] = Result(
+                f"seam_{row.name}", title, "ns", count, peer_name="no seam", least_ratio=1 / 1.05
+            )
+    for number in range(rounds):
+        for (count, name), result in results.items():
+            row = next(row for row in rows if row.name == name)
+            tell(f"round {number + 1} of {rounds}, {count} procs: {result.title}")
+            try:
+                result.peer.append(one_process(program, row, count, result, {}, GOPARKDEBUG="seam=0"))
+                result.gopark.append(one_process(program, row, count, result, {}))
+            except FailedProcess as failure:
+                result.error = str(failure)
+    return list(results.values())
+
+
 def new_result(row: Row, procs: int, go_program: Path | None) -> Result:
     """The row's result, still without samples."""
     bar = row.bar_one if procs == 1 else row.bar_more
@@ -76,11 +99,16 @@ def new_result(row: Row, procs: int, go_program: Path | None) -> Result:
 
 
 def one_process(
-    command: Sequence[str | Path], row: Row, procs: int, result: Result, versions: dict[str, str]
+    command: Sequence[str | Path],
+    row: Row,
+    procs: int,
+    result: Result,
+    versions: dict[str, str],
+    **environment: str,
 ) -> list[float]:
     """Runs one process and returns its samples, in nanoseconds for an operation."""
     sizes = (row.n, row.k, row.repetitions)
-    printed = run([*command, row.program, *map(str, sizes)], seconds=300, GOMAXPROCS=str(procs))
+    printed = run([*command, row.program, *map(str, sizes)], seconds=300, GOMAXPROCS=str(procs), **environment)
     line = json.loads(printed)
     if len(line["ns"]) != row.repetitions:
         raise FailedProcess(f"{len(line['ns'])} samples instead of {row.repetitions}")

@@ -1,7 +1,7 @@
 """Programs with write-barrier pragmas, for test_pragmas.py: runs the functions that are named, in order.
 
-Prints a JSON list with [result] or [name of the exception, its text] for each. The marked functions get their object from
-an unmarked caller: an allocation is a matter of its own.
+Prints a JSON list with [result] or [name of the exception, its text] for each. The marked functions get their object
+from an unmarked caller: an allocation is a matter of its own.
 """
 
 from __future__ import annotations

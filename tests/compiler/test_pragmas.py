@@ -1,6 +1,6 @@
 """`@go.nowritebarrier`, `@go.nowritebarrierrec` and `@go.yeswritebarrierrec` on a user's functions.
 
-A broken pragma is a `WriteBarrierError` when the function is compiled for the first run, with the shortest chain of calls.
+A broken pragma is a `WriteBarrierError` when the function is compiled for a run, with the shortest chain of calls.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def refusal(name: str) -> list[str]:
 
 
 def test_accepted():
-    """Stores of numbers are no barriers; a callee's barriers are not a nowritebarrier function's; recursion is followed."""
+    """Stores of numbers are no barriers; a callee's barriers are not those of a nowritebarrier function."""
     assert outcomes("numbers_only", "shallow", "even", "odd", "unrelated") == [[3], [1], [0], [1], [4]]
 
 
@@ -96,7 +96,7 @@ def test_yeswritebarrierrec_cuts():
 
 
 def test_mutual_recursion():
-    """The callee is complete only after its caller: both are there when the check looks, from whichever side one starts."""
+    """A callee is complete only after its caller: both are when the check looks, from whichever side one starts."""
     for order in (["even_stores", "odd_stores"], ["odd_stores", "even_stores"]):
         for kind, text in outcomes(*order):
             assert (kind, text.splitlines()[0]) == ("WriteBarrierError", STORE)

@@ -208,8 +208,8 @@ MUTANTS = (
         (
             Edit(
                 PROC,
-                '        xadd(sched, "nmspinning", -1)\n        if workwaits():\n',
-                '        xadd(sched, "nmspinning", -1)\n        if mp.locks != 0:\n            return True\n        if workwaits():\n',
+                '"nmspinning", -1)\n        if workwaits():\n',
+                '"nmspinning", -1)\n        if mp.locks != 0:\n            return True\n        if workwaits():\n',
             ),
         ),
         "merge",

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from tests.mutants.mutants import MUTANTS, Mutant
 
 PACKAGE = Path(importlib.util.find_spec("gopark").origin).parent

@@ -1,4 +1,4 @@
-"""Entry points for the tests of queues and of M and P: the runtime's functions, called with structs that the tests make.
+"""Entry points for the tests of queues and of M and P: the runtime's functions, on structs that the tests make.
 
 The image of these tests ends at mp.py. What it needs of proc.py are two symbols: `mstart`, where threads begin, and
 `gostart`, where goroutines do. No goroutine runs here; the threads write down with what they were started.
@@ -33,12 +33,15 @@ from gopark.runtime.prims import (
     ptr,
     rawload,
     rawstore,
+    setGNoWriteBarrier,
+    setMcacheNoWriteBarrier,
     setMNoWriteBarrier,
+    setPNoWriteBarrier,
     store,
     xadd,
 )
 from gopark.runtime.runq import globrunqget, globrunqput, runqempty, runqget, runqput, runqsteal
-from gopark.runtime.runtime2 import G, M, Note, P, sched
+from gopark.runtime.runtime2 import G, M, Mcache, P, sched
 from gopark.runtime.stack import stackinit
 
 
@@ -252,5 +255,10 @@ def t_set(m: int):
 
 
 @fn(entered=NO_P)
-def t_wake(note: int):
-    notewakeup(ptr(Note, note))
+def t_setters(m: int, g: int, p: int, cache: int):
+    """One store by each of the four setters, into the M."""
+    mp = ptr(M, m)
+    setGNoWriteBarrier(mp, "curg", ptr(G, g), "the test")
+    setMNoWriteBarrier(mp, "alllink", mp, "the test")
+    setPNoWriteBarrier(mp, "nextp", ptr(P, p), "the test")
+    setMcacheNoWriteBarrier(mp, "mcache", ptr(Mcache, cache), "the test")

@@ -129,7 +129,7 @@ def hooks(counters: int) -> str:
 
 
 class HookedImage(image.Image):
-    """The image with the counting functions bound to the two symbols, and the separate object of the live ones beside it."""
+    """The image with the counting functions bound to the two symbols, and the object of the live ones beside it."""
 
     counters = (ctypes.c_int64 * (EVENTS + 1))()
 
@@ -185,7 +185,8 @@ def main(bits: int) -> None:
     results = play()
     counts = list(HookedImage.counters)
     word.value &= ~bits
-    print(json.dumps({"idle": idle, "results": results, "counts": dict(zip([*abi.KINDS, "event"], counts, strict=True))}))
+    named = dict(zip([*abi.KINDS, "event"], counts, strict=True))
+    print(json.dumps({"idle": idle, "results": results, "counts": named}))
 
 
 if __name__ == "__main__":

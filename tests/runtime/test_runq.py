@@ -1,7 +1,7 @@
-"""Run queues: against a model of lists, in every detail of their memory; and a storm of thieves, in which no G may be lost.
+"""Run queues: against a model of lists, in every detail of their memory; and a storm of thieves that may lose no G.
 
-The model states what runq.py promises: a ring of 256 with a place for the next one beside it, half of a full ring to the
-global queue in order, half of a victim's ring to a thief, a fair share of the global queue to a P.
+The model states what runq.py promises: a ring of 256 with a place for the next one beside it, half of a full ring to
+the global queue in order, half of a victim's ring to a thief, a fair share of the global queue to a P.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from tests.runtime.scheduler_native import in_worker, linked, native, new, sched, started
 
 RING, HALF = 256, 128
@@ -159,7 +160,7 @@ def test_first_in_first_out():
 
 @in_worker
 def test_runnext_goes_first_and_displaces():
-    """The G made ready last runs next; the one before it goes to the tail of the ring, behind those that waited there."""
+    """The G made ready last runs next; the one before it goes to the tail of the ring, behind those that wait."""
     queues = Queues()
     a, b, c, d = queues.free[:4]
     queues.put(0, 2, False)
@@ -172,7 +173,7 @@ def test_runnext_goes_first_and_displaces():
 
 @in_worker
 def test_full_ring_moves_half_to_the_global_queue_in_order():
-    """The 257th G does not fit: the first 128 and itself become one batch behind what is in the global queue already."""
+    """The 257th G does not fit: the first 128 and itself go as one batch behind what is in the global queue."""
     queues = Queues()
     gs = list(queues.free)
     queues.put_global(1)

@@ -1,7 +1,7 @@
 """mbarrier.go's hunk: a pointer store by a thread that owns no running P ends the process, and says which slot it was.
 
-The seed checks `mp.p == nil`. Ours checks both directions, and each has its test: the M has a P, that P's M is this M, and
-the P is running. The storing thread runs on a stack of ours, natively, with an M and a P that the test makes.
+The seed checks `mp.p == nil`. Ours checks both directions, and each has its test: the M has a P, that P's M is this M,
+and the P is running. The storing thread runs on a stack of ours, natively, with an M and a P that the test makes.
 """
 
 from __future__ import annotations

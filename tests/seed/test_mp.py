@@ -111,7 +111,8 @@ def test_startm_refuses_an_m_with_a_next_p():
     mp = new("M", nextp=new("P"))
     native().t_mput(mp.address)
     pp = new("P")
-    assert last_words(lambda: native().t_startm(pp.address, 0)).startswith("fatal error: startm: the M has a next P already")
+    said = last_words(lambda: native().t_startm(pp.address, 0))
+    assert said.startswith("fatal error: startm: the M has a next P already")
 
 
 # ---- acquirep, releasep

@@ -45,10 +45,11 @@ def describe(version: str) -> list[tuple[str, Rows]]:
 
 def clean() -> str:
     """Empty the cache; says how much was in it."""
-    if not settings().cache_dir.is_dir():
-        return f"the cache {settings().cache_dir} does not exist"
+    path = settings().cache_dir
+    if not path.is_dir():
+        return f"the cache {path} does not exist"
     entries = sum(number for number, _ in cache.usage().values())
-    return f"removed {entries} entries, {size(cache.clear())}, from {settings().cache_dir}"
+    return f"removed {entries} entries, {size(cache.clear())}, from {path}"
 
 
 def _versions() -> Rows:

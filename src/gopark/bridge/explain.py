@@ -91,7 +91,7 @@ _SPELLINGS = (
 _ADVICE = (
     (re.compile(r"Exception matching is limited to .*"), "except with a class is not supported; write `except Exception:`"),
     (
-        re.compile(r"The 'with .*' construct is not supported.*"),
+        re.compile(r"(The 'with .*' construct is not supported|Illegal use of context-manager).*"),
         "`with` is not supported; write try/finally, such as mu.lock(), try: ... finally: mu.unlock()",
     ),
 )

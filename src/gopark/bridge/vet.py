@@ -57,8 +57,9 @@ def check_program(compile_program: Callable[[], object]) -> Verdict:
         compile_program()
     except WriteBarrierError as e:
         refused = e
-    program = dict(func.INFOS)
-    infos: dict[str, FuncInfo] = {**boot.boot().image.infos, **program}
+    image = boot.boot().image.infos
+    program = {symbol: info for symbol, info in func.INFOS.items() if symbol not in image}
+    infos: dict[str, FuncInfo] = {**image, **program}
     roots = {**vetting.runtime_roots(), **dict.fromkeys(program, wbcheck.State.P)}
     report = wbcheck.check(infos, roots)
     if refused is not None and report.ok:
