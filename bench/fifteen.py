@@ -1,4 +1,5 @@
-"""Prints how long a function of fifteen lines takes to compile, or to load from the cache: its first call less its second.
+"""Prints how long a function of fifteen lines takes to compile, or to load from the cache: its first call less its
+second.
 
 The benchmark copies this file to a new place for every sample, since a function is cached for its file. Another
 function runs before the clock starts, for what only the first one in a process pays.

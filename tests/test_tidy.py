@@ -205,7 +205,9 @@ def texts() -> list[Path]:
     folders = ("src", "tests", "examples", "bench", "docs", ".ci")
     files = [p for f in folders for p in (ROOT / f).rglob("*") if p.suffix in (".py", ".md", ".go", ".toml", "")]
     files += [ROOT / name for name in ("README.md", "pyproject.toml", "LICENSE", ".gitignore")]
-    return [p for p in files if p.is_file() and not any(part.startswith((".ruff", ".pytest", "__")) for part in p.parts)]
+    return [
+        p for p in files if p.is_file() and not any(part.startswith((".ruff", ".pytest", "__")) for part in p.parts)
+    ]
 
 
 MACHINE_PATH = re.compile(r"(?<![\w.])/" + r"(work|root|home|Users)/\w")

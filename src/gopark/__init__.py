@@ -18,11 +18,14 @@ Goroutines on all cores, channels, select and a heap of typed structs, for Pytho
 
     go.run(main, 1000)
 
-Nothing happens at import: no thread starts, nothing is compiled. The first `go.run` builds the runtime (once per machine).
+Nothing happens at import: no thread starts, nothing is compiled. The first `go.run` builds the runtime (once per
+machine).
 """
 
 from __future__ import annotations
 
+from gopark.bridge.run import run
+from gopark.bridge.stats import gomaxprocs, mem_stats
 from gopark.compiler.func import func, nowritebarrier, nowritebarrierrec, yeswritebarrierrec
 from gopark.compiler.structs import Embed, struct
 from gopark.errors import (
@@ -35,15 +38,13 @@ from gopark.errors import (
     WriteBarrierError,
 )
 from gopark.runtime.sync import Mutex, WaitGroup
+from gopark.types import print as _print  # noqa: F401  (installs the lowering of print)
+from gopark.types import struct as _struct  # noqa: F401  (installs the constructors)
+from gopark.types import sync as _sync  # noqa: F401  (installs the methods)
 from gopark.types.chan import Chan, chan
 from gopark.types.select import recv, select, send
 from gopark.types.spawn import gosched, num_goroutine, spawn
 from gopark.types.time import monotonic
-from gopark.types import print as _print  # noqa: F401  (installs the lowering of print)
-from gopark.types import struct as _struct  # noqa: F401  (installs the constructors)
-from gopark.types import sync as _sync  # noqa: F401  (installs the methods)
-from gopark.bridge.run import run
-from gopark.bridge.stats import gomaxprocs, mem_stats
 
 __version__ = "0.1.0"
 

@@ -1,10 +1,11 @@
 """The command line: `gopark run`, `gopark vet`, `gopark env`.
 
-Exit statuses: 0 fine; 1 the program raised, or does not compile, or the check found something; 2 wrong usage, with a line
-on standard error that says what, where, and what to do instead; 130 interrupted.
+Exit statuses: 0 fine; 1 the program raised, or does not compile, or the check found something; 2 wrong usage, with a
+line on standard error that says what, where, and what to do instead; 130 interrupted.
 
 A command is on the way of every program that it starts, so this module imports what the command at hand needs, and when
-it needs it. The parser is argparse: 4 ms to import once Numba is there, where cyclopts takes 250, more than all of gopark.
+it needs it. The parser is argparse: 4 ms to import once Numba is there, where cyclopts takes 250, more than all of
+gopark.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def literal(text: str) -> Any:
 def load_program(path: Path, arguments: list[str]) -> types.ModuleType:
     """Run a file as the module `gopark_program_<stem>`, with the `sys.path` and `sys.argv` that Python would give it.
 
-    Not under the name `__main__`: its `if __name__ == "__main__"` part is the caller's business. The name depends on the
-    file's alone and is registered before anything runs, because cached functions find structs and functions by it.
+    Not under the name `__main__`: its `if __name__ == "__main__"` part is the caller's business. The name depends on
+    the file's alone and is registered before anything runs, because cached functions find structs and functions by it.
     """
     if path.is_dir():
         raise UsageError(f"{path} is a directory; give the file of a program, such as {path / 'prog.py'}")
@@ -81,10 +82,14 @@ def find_function(module: types.ModuleType, path: Path, name: str) -> Any:
     if callable(found):
         return found
     theirs = [n for n, v in vars(module).items() if is_go(v) and v.py_func.__module__ == module.__name__]
-    what = f"{name} in {path} is no function but a {type(found).__name__}" if found is not None else (
-        f"{path} has no function {name}"
+    what = (
+        f"{name} in {path} is no function but a {type(found).__name__}"
+        if found is not None
+        else (f"{path} has no function {name}")
     )
-    there = f"its go functions: {', '.join(theirs)}" if theirs else "it has no go functions (decorate one with @go.func)"
+    there = (
+        f"its go functions: {', '.join(theirs)}" if theirs else "it has no go functions (decorate one with @go.func)"
+    )
     example = f"; run one with {path}:{theirs[0]}" if theirs else ""
     raise UsageError(f"{what}\n{there}{example}")
 
@@ -98,7 +103,9 @@ def check_arguments(function: Any, path: Path, name: str, arguments: tuple) -> N
     try:
         signature.bind(*arguments)
     except TypeError as e:
-        raise UsageError(f"{path}:{name}: {e}\nit takes {name}{signature}, and got {len(arguments)} argument(s)") from None
+        raise UsageError(
+            f"{path}:{name}: {e}\nit takes {name}{signature}, and got {len(arguments)} argument(s)"
+        ) from None
 
 
 # ---- run
@@ -278,7 +285,9 @@ def parser() -> argparse.ArgumentParser:
     vet.set_defaults(do=command_vet)
 
     for command, how_many in ((run, None), (vet, "?")):
-        command.add_argument("program", nargs=how_many, metavar="prog.py[:main]", help="the file, and the function in it")
+        command.add_argument(
+            "program", nargs=how_many, metavar="prog.py[:main]", help="the file, and the function in it"
+        )
         command.add_argument("arguments", nargs=argparse.REMAINDER, metavar="args", help="passed to the function")
 
     env = commands.add_parser("env", help="versions, machine, limits, cache", allow_abbrev=False)

@@ -22,7 +22,9 @@ class Settings:
     cache_dir: Path  # GOPARK_CACHE_DIR
     wbcheck: bool  # GOPARKDEBUG=wbcheck=1: verify the ownership of the P at every pointer store
     seam: bool  # GOPARKDEBUG=seam=0 builds an image without the seam's tests (to measure what they cost)
-    memory_limit: int  # bytes of the collected heap (GOMEMLIMIT; default: the machine's memory); 0: only the address space
+    memory_limit: (
+        int  # bytes of the collected heap (GOMEMLIMIT; default: the machine's memory); 0: only the address space
+    )
     seed: int | None  # GOPARK_SEED: the state of every source of randomness of the runtime
 
 

@@ -21,7 +21,7 @@ from gopark import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 
-PROGRAM = '''
+PROGRAM = """
 import sys
 
 import helper
@@ -169,15 +169,15 @@ answer = 42
 
 if __name__ == "__main__":
     raise AssertionError("this part is for python prog.py")
-'''
+"""
 
-HELPER = '''
+HELPER = """
 TEN = 10
 
 
 def deeper():
     raise LookupError("nothing here")
-'''
+"""
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """How errors travel through goroutines: the end of a run, tracebacks, references given back, try as in Python.
 
-The go functions are at module level, so that they are cached on disk. Where a program is compared with Python, `as_python`
-makes the plain functions out of the same code objects.
+The go functions are at module level, so that they are cached on disk. Where a program is compared with Python,
+`as_python` makes the plain functions out of the same code objects.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from numba import njit
 from numba.core.runtime import _nrt_python, rtsys
-from tests.compiler.programs import private_cache, python
 
 import gopark as go
 from gopark.compiler.func import GoDispatcher
+from tests.compiler.programs import private_cache, python
 
 
 @contextlib.contextmanager
@@ -285,7 +285,11 @@ def test_a_traceback_has_every_frame():
 def test_of_a_deep_traceback_the_first_and_the_last_eight_frames_are_kept(n):
     call, total = line_of(deep, "the call"), n + 2
     frames = goroutine_frames(error_of(call_deep, n))
-    whole = [("call_deep", line_of(call_deep, "from main")), *[("deep", call)] * n, ("deep", line_of(deep, "the raise"))]
+    whole = [
+        ("call_deep", line_of(call_deep, "from main")),
+        *[("deep", call)] * n,
+        ("deep", line_of(deep, "the raise")),
+    ]
     if total <= 16:
         assert frames == whole
     else:
@@ -1097,7 +1101,11 @@ def test_try_behaves_as_in_python(f):
 
 def like_numba(result):
     """Errors that CPython and NumPy raise carry texts of their own; only ours are compared."""
-    if result[0] == "raised" and result[1] in (IndexError, ZeroDivisionError) and not re.search("another", str(result[2])):
+    if (
+        result[0] == "raised"
+        and result[1] in (IndexError, ZeroDivisionError)
+        and not re.search("another", str(result[2]))
+    ):
         return result[:2]
     return result
 

@@ -21,6 +21,7 @@ import gopark as go
 ROOM = 4000  # events of a log
 INPUTS = range(10)
 
+
 @go.func
 def mark(log, event):
     if log[0] < len(log) - 2:
@@ -56,7 +57,13 @@ def longer(text, k):
     return text + str(k % 7)
 
 
-HELPERS = (mark, risk, fresh, longer)
+@go.func
+def renewed(a):
+    b = a[1:]
+    return np.ones(3) if b[0] > 9.0 else np.append(b, 1.0)
+
+
+HELPERS = (mark, risk, fresh, longer, renewed)
 
 
 def plain_helpers():
@@ -73,8 +80,7 @@ class Program:
     def __init__(self, seed):
         self.random = random.Random(seed)
         self.events = 0
-        levels = [self.function("inner", []), self.function("middle", ["inner"]), self.function("main", ["inner", "middle"])]
-        self.source = "".join(levels)
+        self.source = self.function("inner", []) + self.function("main", ["inner"])
 
     def function(self, name, callees):
         self.callees, self.size = callees, 0
@@ -84,7 +90,7 @@ class Program:
 
     def block(self, depth, loop, handler):
         lines = []
-        for _ in range(self.random.randint(1, 3)):
+        for _ in range(self.random.randint(1, 2)):
             lines += self.statement(depth, loop, handler)
         return lines
 
@@ -101,7 +107,7 @@ class Program:
             [f"r += risk(log, k + {c}, {n}) + risk(log, r, {c})"],
             [f"a = fresh(a, k + {c}, log)"],
             ["t = longer(t, r)"],
-            ["a = a[1:]; a = np.ones(3)"],
+            ["a = renewed(a)"],
             [f"if (r + k) % {c + 2} == 1:", f"    raise ValueError('raised {n}', r)"],
             [f"if k % {c + 2} == 2:", f"    raise KeyError('raised {n}')"],
             [f"r += {c}; k += 1"],
@@ -114,7 +120,7 @@ class Program:
             simple += [[f"if (r + {c}) % 3 == 0:", "    raise"]]
         if depth == 0:
             simple += [[f"if (r + k) % {c + 5} == 3:", f"    return r + {n}"]]
-        if depth >= 3 or self.size > 9 or r.random() < 0.45:
+        if depth >= 3 or self.size > 5 or r.random() < 0.45:
             return r.choice(simple)
         if r.random() < 0.2 and depth < 3:
             body = self.block(depth + 1, True, handler)

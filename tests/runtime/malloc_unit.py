@@ -1,4 +1,5 @@
-"""Entry points for test_malloc.py: a unit of the runtime's language that calls the allocator with an M of the test's choice."""
+"""Entry points for test_malloc.py: a unit of the runtime's language that calls the allocator with an M of the test's
+choice."""
 
 from __future__ import annotations
 
@@ -99,7 +100,8 @@ def t_testbit(marked: int, address: int) -> int:
 
 @fn(entered=NO_P)
 def t_storm(mp: int, typ: int, nbytes: int, count: int, words: int, n: int, out: int) -> int:
-    """Allocate n objects (count 0) or arrays, write its address into the first words of each, look whether all hold it."""
+    """Allocate n objects (count 0) or arrays, write its address into the first words of each, look whether all hold
+    it."""
     for i in range(n):
         if count == 0:
             p = addr(newobject1(ptr(M, mp), ptr(Type, typ)))

@@ -1,7 +1,8 @@
 """The allocator, called natively with Ms and Ps that the tests make.
 
-The image under test contains the allocator's units and the entry points of malloc_unit.py. It is loaded in a process of its
-own, because a process has one runtime: a test decorated with `in_worker` runs there, and its AssertionError comes back.
+The image under test contains the allocator's units and the entry points of malloc_unit.py. It is loaded in a process of
+its own, because a process has one runtime: a test decorated with `in_worker` runs there, and its AssertionError comes
+back.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-RUNTIME = "os_linux lock_futex hooks mbarrier panic persistent mheap mcache malloc mbitmap mstats"
+RUNTIME = "os_linux lock_futex hooks mbarrier panic traceback persistent mheap mcache malloc mbitmap mstats"
 HEAP_LIMIT = 1 << 30
 WORD = 8
 MASK64 = (1 << 64) - 1
@@ -243,7 +244,8 @@ ARRAYS = st.tuples(st.just("array"), st.sampled_from([1, 4, 8, 12, 16, 24]), st.
 
 @in_worker
 def test_what_is_allocated_is_aligned_zeroed_its_own_and_found_again():
-    """Programs of random allocations on two Ps: nothing overlaps, and every interior address leads back to its object."""
+    """Programs of random allocations on two Ps: nothing overlaps, and every interior address leads back to its
+    object."""
     machines = Machine(), Machine()
 
     @settings(
@@ -382,7 +384,8 @@ def test_arrays_with_pointers_lie_in_spans_of_their_element():
 
 @in_worker
 def test_a_full_span_of_arrays_leaves_the_list_wherever_it_stands():
-    """The list of an element's layout holds the spans with free slots, one for each size; filling one loses no other."""
+    """The list of an element's layout holds the spans with free slots, one for each size; filling one loses no
+    other."""
     m, typ = Machine(), type_of(24, (0, 16), "listed")
     sizes = {2: 48, 4: 96, 8: 192}
 
@@ -636,7 +639,8 @@ def test_tables_are_backed_before_the_pages_are_handed_out():
 
 @in_worker
 def test_threads_with_a_p_each_allocate_without_treading_on_each_other():
-    """Small objects, arrays that share spans under the lock, spans for one or three objects: all keep what was written."""
+    """Small objects, arrays that share spans under the lock, spans for one or three objects: all keep what was
+    written."""
     lib = native()
     reference = type_of(8, (0,), "reference")
     work = [  # type, bytes, elements (0: an object), words to write, how many

@@ -1,4 +1,4 @@
-"""mstart1's hunk, and what newm, startm, stopm and the idle lists come to in a whole runtime that has worked and rests."""
+"""mstart1's hunk, and what newm, startm, stopm and the idle lists come to in a runtime that has worked and rests."""
 
 from __future__ import annotations
 

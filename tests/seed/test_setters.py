@@ -151,3 +151,20 @@ def test_setter_without_a_reason_is_refused():
 def test_mstartfn_takes_static_functions_only():
     """The commit: "fn needs to be static and not a heap allocated closure". Only the image's functions have one."""
     assert "no function of the runtime" in _refusal(no_static_function)
+
+
+# ---- with a P, stores are plain
+
+
+@pytest.mark.parametrize("name", ["runqput", "ready", "execute", "chansend", "selectgo"])
+def test_plain_stores_where_a_p_is_held(report, name):
+    """The rule is not met by setters everywhere: these store pointers plainly, and are only ever entered with a P."""
+    function = report["functions"]["go." + name]
+    assert function["plain_stores_with_p"]
+    assert function["plain_stores_without_p"] == function["setters"] == []
+    assert function["entered"] == ["P"]
+
+
+def test_setters_only_where_there_may_be_no_p(report):
+    for name, function in report["functions"].items():
+        assert not function["setters"] or "none" in function["entered"], name

@@ -3,9 +3,9 @@
 import os
 import time
 
-import gopark as go
 import pytest
 
+import gopark as go
 from tests.semantics.subprocesses import call
 
 HERE = "tests.semantics.test_parallel"

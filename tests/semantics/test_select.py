@@ -433,9 +433,7 @@ def all_types():
             n.send(np.int8(-3))
         else:
             item.send(Item(7))
-        s = go.select(
-            i=go.recv(i), f=go.recv(f), b=go.recv(b), p=go.recv(p), n=go.recv(n), item=go.recv(item)
-        )
+        s = go.select(i=go.recv(i), f=go.recv(f), b=go.recv(b), p=go.recv(p), n=go.recv(n), item=go.recv(item))
         total += s.i + s.f + int(s.b) + s.p[0] + s.p[1] + s.n
         if s.case == "item":
             total += s.item.n

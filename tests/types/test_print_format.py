@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gopark.compiler import asm_amd64, image
 from gopark.compiler.numba_api import i32, intrinsic, lir, llb, types
 from gopark.runtime import print as text_of
 from gopark.runtime.prims import rawload, rawload32, rawstore8
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 UNITS = ["os_linux", "hooks", "mbarrier", "panic", "print"]
 NEWLINE = 10

@@ -153,7 +153,8 @@ class _NotBuiltError(Exception):
 
 
 def _image() -> str:
-    """The size of the runtime's code, if it is in the cache. (If another process is building it right now: afterwards.)"""
+    """The size of the runtime's code, if it is in the cache. (If another process is building it right now:
+    afterwards.)"""
 
     def refuse(unit: str, done: int, total: int) -> None:
         raise _NotBuiltError

@@ -1,9 +1,10 @@
-"""What went wrong, for the author of a program: compile errors in Python's terms, tracebacks of the program's own lines.
+"""What went wrong, for the author of a program: compile errors in Python's terms, tracebacks of the program's own
+lines.
 
-Numba reports a typing error as the history of its search: every implementation that it tried, once for literal arguments
-and once without, and the pass of the compiler that it was in. The author of a program asks three things: which line,
-what is wrong with it, and how one got there. `explain_compile_error` picks those out of the text, because Numba has no
-other form of them; what it does not recognise it leaves as it is.
+Numba reports a typing error as the history of its search: every implementation that it tried, once for literal
+arguments and once without, and the pass of the compiler that it was in. The author of a program asks three things:
+which line, what is wrong with it, and how one got there. `explain_compile_error` picks those out of the text, because
+Numba has no other form of them; what it does not recognise it leaves as it is.
 
 With `NUMBA_FULL_TRACEBACKS=1`, by which Numba shows all of its own frames, nothing is left out here either.
 """
@@ -42,8 +43,12 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 _PLACE = re.compile(r"^During: .* at (.+) \((\d+)\)$", re.MULTILINE)
 _ARGUMENT = re.compile(r"^- argument (\d+): Cannot determine Numba type of <class '(.+)'>$", re.MULTILINE)
 _SPECIFIC = re.compile(r"raised a specific error:\n\s*\w+: (.*?)\n\s*raised from ", re.DOTALL)
-_NO_IMPLEMENTATION = re.compile(r"^No implementation of function .* found for signature:\s+>>> ([\w.<>]+)\((.*)\)\s*$", re.MULTILINE)
-_BOTH_WAYS = re.compile(r"- Resolution failure for literal arguments:\n.*?\n- Resolution failure for non-literal arguments:\n", re.DOTALL)
+_NO_IMPLEMENTATION = re.compile(
+    r"^No implementation of function .* found for signature:\s+>>> ([\w.<>]+)\((.*)\)\s*$", re.MULTILINE
+)
+_BOTH_WAYS = re.compile(
+    r"- Resolution failure for literal arguments:\n.*?\n- Resolution failure for non-literal arguments:\n", re.DOTALL
+)
 _REST = re.compile(r"^(During: |File \"|This error may have been caused by)", re.MULTILINE)
 _PIPELINE = re.compile(r"^Failed in .* mode pipeline \(step: .*\)\n", re.MULTILINE)
 
@@ -89,7 +94,10 @@ _SPELLINGS = (
 
 # What Numba refuses without saying what would do.
 _ADVICE = (
-    (re.compile(r"Exception matching is limited to .*"), "except with a class is not supported; write `except Exception:`"),
+    (
+        re.compile(r"Exception matching is limited to .*"),
+        "except with a class is not supported; write `except Exception:`",
+    ),
     (
         re.compile(r"(The 'with .*' construct is not supported|Illegal use of context-manager).*"),
         "`with` is not supported; write try/finally, such as mu.lock(), try: ... finally: mu.unlock()",

@@ -1,7 +1,7 @@
 """What Python reads of the runtime after a run failed: frames of the error, goroutines that are stuck.
 
-The Run and the Gs are read as memory, by the layouts that runtime2.py declares. That is safe where it is done: a failed run
-is over and its Run still ours; a deadlocked run stands still, and Gs and stacks are never unmapped.
+The Run and the Gs are read as memory, by the layouts that runtime2.py declares. That is safe where it is done: a failed
+run is over and its Run still ours; a deadlocked run stands still, and Gs and stacks are never unmapped.
 """
 
 from __future__ import annotations
@@ -139,5 +139,3 @@ def deadlock_text(run: int, most: int = 100) -> str:
     shown = "\n\n".join(describe(g) for g in gs[:most])
     more = f"\n\n... and {len(gs) - most} more goroutines" if len(gs) > most else ""
     return f"all goroutines are asleep - deadlock!\n\n{shown}{more}"
-
-

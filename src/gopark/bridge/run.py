@@ -6,11 +6,11 @@ For each specialisation that is run from Python a small library is built straigh
       └▶ go.main.X      on the Python thread: starts the run, sleeps, looks at signals, ends a dead run
            └▶ go.mainentry.X   on a goroutine: calls X, which writes its result into the Python thread's frame
 
-The Python thread owns no P. It wakes up when the run is done, and every 50 ms: to let CPython handle signals (Ctrl-C ends
-the run and comes out as KeyboardInterrupt) and to see whether the run is deadlocked (runtime/runs.py).
+The Python thread owns no P. It wakes up when the run is done, and every 50 ms: to let CPython handle signals (Ctrl-C
+ends the run and comes out as KeyboardInterrupt) and to see whether the run is deadlocked (runtime/runs.py).
 
-An exception of any goroutine of the run comes out as the same exception, with a traceback of the goroutine's Python frames
-and a note that names the line which started it.
+An exception of any goroutine of the run comes out as the same exception, with a traceback of the goroutine's Python
+frames and a note that names the line which started it.
 """
 
 from __future__ import annotations
@@ -174,6 +174,7 @@ class _MainDesc:
 
 def _build_library(dispatcher, result):
     fndesc, target = result.fndesc, dispatcher.targetctx
+    target.refresh()  # where everything came from the disk, nothing has made Numba load its registries yet
     context = target.subtarget(environment=result.environment, fndesc=fndesc)
     library = target.codegen().create_library("go.main." + fndesc.qualname)
     library.enable_object_caching()
@@ -246,12 +247,13 @@ def _refuse_result(dispatcher, ty):
 def run(fn, /, *args, **kwargs):
     """Run `fn(*args)` as a goroutine to its end and return its result.
 
-    fn: a function decorated with `@go.func`. Arguments and result: numbers, bools, str, tuples, NumPy arrays (in place, no
-    copy). Blocks the calling thread with the GIL released. Standard output is flushed first, because goroutines print past
-    Python's buffer.
+    fn: a function decorated with `@go.func`. Arguments and result: numbers, bools, str, tuples, NumPy arrays (in place,
+    no copy). Blocks the calling thread with the GIL released. Standard output is flushed first, because goroutines
+    print past Python's buffer.
 
-    Raises whatever a goroutine of the run raised, with the goroutine's Python lines; `DeadlockError` if all its goroutines
-    are asleep; KeyboardInterrupt on Ctrl-C. Afterwards the run's other goroutines are gone, and `run` may be called again.
+    Raises whatever a goroutine of the run raised, with the goroutine's Python lines; `DeadlockError` if all its
+    goroutines are asleep; KeyboardInterrupt on Ctrl-C. Afterwards the run's other goroutines are gone, and `run` may be
+    called again.
     """
     if not isinstance(fn, func.GoDispatcher):
         hint = "decorate it with @go.func" if callable(fn) else "give it a function decorated with @go.func"

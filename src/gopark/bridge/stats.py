@@ -16,8 +16,8 @@ MemStats.__doc__ = "Figures of the heap and the stacks, in bytes or counts; Go's
 def mem_stats() -> MemStats:
     """The state of the collected heap and of the stacks, as Go's `runtime.ReadMemStats`.
 
-    `heap_alloc` bytes in `heap_objects` objects, `mallocs` and `frees` so far, `sys` bytes taken from the system, and so on.
-    Read without stopping anybody, so figures that belong together may differ by what happened meanwhile.
+    `heap_alloc` bytes in `heap_objects` objects, `mallocs` and `frees` so far, `sys` bytes taken from the system, and
+    so on. Read without stopping anybody, so figures that belong together may differ by what happened meanwhile.
     """
     words = (ctypes.c_int64 * len(MEMSTATS_FIELDS))()
     boot.boot().call("go.readmemstats", ctypes.addressof(words))

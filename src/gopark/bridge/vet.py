@@ -49,8 +49,8 @@ def check_runtime() -> Verdict:
 def check_program(compile_program: Callable[[], object]) -> Verdict:
     """Check the runtime's image together with every go function that is compiled when `compile_program` returns.
 
-    Raises what `compile_program` raises, except for the WriteBarrierError of a function whose pragma is broken: that one
-    is part of the report, with the chain of calls that leads to the store.
+    Raises what `compile_program` raises, except for the WriteBarrierError of a function whose pragma is broken: that
+    one is part of the report, with the chain of calls that leads to the store.
     """
     refused = None
     try:

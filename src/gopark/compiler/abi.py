@@ -1,9 +1,9 @@
 """What the lowering of user code bakes in about the runtime.
 
-A user's function reads a few fields of the current G directly (the preemption flag, the stack guard) and bumps a pointer
-in the allocation cache; the machine code of both therefore depends on where those fields lie. Their offsets are written
-down here, `runtime/runtime2.py` and `runtime/mcache.py` assert them when they lay out their structs, and the hash of this
-table is part of every cache key: change a number here, and every cached function and image is rebuilt.
+A user's function reads a few fields of the current G directly (the preemption flag, the stack guard) and bumps a
+pointer in the allocation cache; the machine code of both therefore depends on where those fields lie. Their offsets are
+written down here, `runtime/runtime2.py` and `runtime/mcache.py` assert them when they lay out their structs, and the
+hash of this table is part of every cache key: change a number here, and every cached function and image is rebuilt.
 
 Addresses are never baked in: symbols are.
 """

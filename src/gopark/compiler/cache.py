@@ -5,8 +5,8 @@ what lies in it is executed. An entry's file name is the hash of everything that
 sources are part of that, so a new gopark never meets an old entry.
 
 An entry is written to a temporary name and renamed, so that a reader sees all of it or nothing. It carries the hash of
-its own contents: an entry that was damaged on the disk reads as absent and is made anew. Writers of the same kind take a
-lock file, so that two processes that start together do the work once.
+its own contents: an entry that was damaged on the disk reads as absent and is made anew. Writers of the same kind take
+a lock file, so that two processes that start together do the work once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def directory() -> Path:
     if status.st_uid != os.geteuid():
         raise CacheError(f"the cache directory {path} belongs to another user; set GOPARK_CACHE_DIR to one of yours")
     if stat.S_IMODE(status.st_mode) & 0o022:
-        raise CacheError(f"the cache directory {path} is writable by others (machine code is run from it): chmod 700 it")
+        raise CacheError(
+            f"the cache directory {path} is writable by others (machine code is run from it): chmod 700 it"
+        )
     return path
 
 

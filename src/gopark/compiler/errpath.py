@@ -1,28 +1,30 @@
 """How errors travel in the code of goroutines.
 
-Numba's calling convention returns a status beside the result: 0, or the number of an exception. gopark keeps it and adds:
+Numba's calling convention returns a status beside the result: 0, or the number of an exception. gopark keeps it and
+adds:
 
 * **The end status** (`abi.STATUS_ENDED`). The run of this goroutine has ended: every frame is left, its references are
   given back, and no handler, no `finally` and no later statement of the user runs. It is tested only in blocks that are
   cold anyway.
-* **Frames.** Each frame that an error leaves stores the address of a constant {function, file, line} in its G: the first
-  eight and the last eight. `go.run` makes a traceback of them. The good path pays nothing.
+* **Frames.** Each frame that an error leaves stores the address of a constant {function, file, line} in its G: the
+  first eight and the last eight. `go.run` makes a traceback of them. The good path pays nothing.
 * **Release.** At each place where an error leaves a function, the references that may be held there are given back: a
-  forward dataflow over the function's variables tells which. Numba leaks them. It also lets Numba's pruning of reference
-  counts remove those of the good path, which needs a decrement on *every* path: array code gets several times faster. A
-  shared exit block would hide that behind a phi, so each site has its own.
+  forward dataflow over the function's variables tells which. Numba leaks them. It also lets Numba's pruning of
+  reference counts remove those of the good path, which needs a decrement on *every* path: array code gets several times
+  faster. A shared exit block would hide that behind a phi, so each site has its own.
 * **try, as in Python.** Numba's own handling has five faults; each cure is marked below with its number.
 
-  C1  A function with a try block that is called again sees the exception it raised before: the slot is cleared at entry.
+  C1  A function with a try block that is called again sees the exception it raised before: the slot is cleared at
+      entry.
   C2  An error inside a try goes on to the end of its statement with a missing result: branch to the handler at once.
   C3  Numba counts at run time how deep in try blocks it is, and the count can be off after nested handlers: where the
       exception table of the code object knows that a block lies in no try, it is asked instead.
   C4  `raise` without argument and the re-raise behind `finally` are unsupported: every handler keeps its exception.
   C5  A caught exception with run-time arguments leaks them: it carries a destructor.
 
-The static half lives in `GoCallConv`, which Numba asks for every call and every raise; the half that knows the function in
-`UserLower`. A builder whose function is lowered by `UserLower` carries a reference to it; functions that Numba compiles by
-itself for its own library have none, and behave as Numba has them.
+The static half lives in `GoCallConv`, which Numba asks for every call and every raise; the half that knows the function
+in `UserLower`. A builder whose function is lowered by `UserLower` carries a reference to it; functions that Numba
+compiles by itself for its own library have none, and behave as Numba has them.
 """
 
 from __future__ import annotations
@@ -159,13 +161,13 @@ class GoCallConv(callconv.CPUCallConv):
     def free_caught(self, b, exception):
         """A caught exception is done with."""
         with b.if_then(cgutils.is_not_null(b, exception)):
-            flagged = b.icmp_signed(">=", b.extract_value(b.load(exception), _COUNT), lir.Constant(i32, _DESTRUCTOR_FLAG))
+            flagged = b.icmp_signed(
+                ">=", b.extract_value(b.load(exception), _COUNT), lir.Constant(i32, _DESTRUCTOR_FLAG)
+            )
             with b.if_then(flagged, likely=False):
                 whole = b.bitcast(exception, _WITH_DESTRUCTOR.as_pointer())
                 destructor = b.load(cgutils.gep_inbounds(b, whole, 0, 1))
-                b.call(
-                    b.bitcast(destructor, lir.FunctionType(void, [i8p]).as_pointer()), [b.bitcast(exception, i8p)]
-                )
+                b.call(b.bitcast(destructor, lir.FunctionType(void, [i8p]).as_pointer()), [b.bitcast(exception, i8p)])
 
 
 # ---- records
@@ -417,5 +419,3 @@ class UserLower(RecordingLower):
             super().lower_print(inst)
         else:
             UserLower.print_hook(self, inst)
-
-

@@ -2,13 +2,13 @@
 
 Stands for: what cmd/compile and the linker do for a user's function.
 
-Go functions are a Numba *target* of their own, on a copy of the CPU's context: they share every implementation that Numba
-has for the CPU, and are lowered by `UserLower` (polls, checks, error paths). A plain `@njit` callee is compiled once more
-for this target (its *twin*), so that it polls and passes errors on as everything else on a goroutine does.
+Go functions are a Numba *target* of their own, on a copy of the CPU's context: they share every implementation that
+Numba has for the CPU, and are lowered by `UserLower` (polls, checks, error paths). A plain `@njit` callee is compiled
+once more for this target (its *twin*), so that it polls and passes errors on as everything else on a goroutine does.
 
-Each specialisation of a go function also emits its *entry stub* `go.entry.X(record*)`: load the arguments, call, give the
-arguments back, report an error or exit. `go.spawn` copies the arguments into a record, which becomes the top of the new
-goroutine's stack. The stub's address is read from a *slot*, a word behind a stable symbol that is filled when the
+Each specialisation of a go function also emits its *entry stub* `go.entry.X(record*)`: load the arguments, call, give
+the arguments back, report an error or exit. `go.spawn` copies the arguments into a record, which becomes the top of the
+new goroutine's stack. The stub's address is read from a *slot*, a word behind a stable symbol that is filled when the
 specialisation is compiled or loaded: a spawn neither links the callee nor cares about recursion.
 
 A specialisation is cached on disk under a key that covers the function's code and everything reachable from it through
@@ -89,9 +89,23 @@ def type_name(ty) -> str:
     return str(ty)
 
 
+_same_name: dict[str, list] = {}  # the functions that share module, qualified name and line
+
+
 def symbol_of(py_func, argtypes) -> str:
-    """The name of one specialisation of a user's function."""
+    """The name of one specialisation of a user's function.
+
+    Functions that a factory makes share name and line and differ in what they close over: each gets a number. They are
+    never cached on disk, so the numbers need to be right within this process only.
+    """
     where = f"{py_func.__module__}.{py_func.__qualname__}:{py_func.__code__.co_firstlineno}"
+    if "<locals>" in where:
+        made = _same_name.setdefault(where, [])
+        number = next((i for i, f in enumerate(made) if f is py_func), None)
+        if number is None:
+            number = len(made)
+            made.append(py_func)
+        where = f"{where}#{number}"
     return f"{where}({','.join(map(type_name, argtypes))})"
 
 
@@ -259,7 +273,6 @@ class _Refuse(FunctionPass):
             )
         return False
 
-
     def _check_store(self, state, name, s):
         """Numba would cast a float to an integer field without a word."""
         target, given = state.typemap[s.target.name], state.typemap[s.value.name]
@@ -323,7 +336,9 @@ class _CalleeCompiler(CompilerBase):
         pm = DefaultPassBuilder.define_nopython_pipeline(self.state, "gopark")
         pm.add_pass_after(_Twins, untyped_passes.IRProcessing)
         pm.add_pass_after(_Refuse, typed_passes.NopythonTypeInference)
-        pm.passes = [(_GoLowering, text) if step is typed_passes.NativeLowering else (step, text) for step, text in pm.passes]
+        pm.passes = [
+            (_GoLowering, text) if step is typed_passes.NativeLowering else (step, text) for step, text in pm.passes
+        ]
         pm._finalized = False
         pm.finalize()
         return [pm]
@@ -341,8 +356,8 @@ class _FunctionCompiler(_CalleeCompiler):
 
 
 class _Pending(threading.local):
-    """What waits for the end of the outermost compilation, when recursion is closed: write-barrier pragmas to check, and
-    specialisations to keep on disk or, if a check fails, to forget."""
+    """What waits for the end of the outermost compilation, when recursion is closed: write-barrier pragmas to check,
+    and specialisations to keep on disk or, if a check fails, to forget."""
 
     def __init__(self):
         self.depth, self.checks, self.saves, self.made = 0, [], [], []
@@ -436,7 +451,10 @@ def emit_entry(low) -> None:
     with b.if_then(status.is_error, likely=False):
         with b.if_then(b.icmp_signed("==", status.code, errpath.ENDED)):
             leave()
-        b.call(extern(module, "go.runexit", i8p, [i64, i64]), [b.sext(status.code, i64), b.ptrtoint(status.excinfoptr, i64)])
+        b.call(
+            extern(module, "go.runexit", i8p, [i64, i64]),
+            [b.sext(status.code, i64), b.ptrtoint(status.excinfoptr, i64)],
+        )
         b.unreachable()
     if not isinstance(fndesc.restype, types.Optional):
         context.nrt.decref(b, fndesc.restype, result)

@@ -12,8 +12,8 @@ one object, which is loaded in a few milliseconds and called by symbol from user
 
 * The *hooks* (`go.prim`, `go.writebarrierptr`) are an object of their own. Linked with the rest, LLVM would specialise
   their call sites to today's body, and nothing could be bound in their place.
-* The globals (`var(Sched, "go.sched")`) lie in the image and are `dso_local`: one instruction instead of a load from the
-  table of addresses. Run-time addresses are never constants in code.
+* The globals (`var(Sched, "go.sched")`) lie in the image and are `dso_local`: one instruction instead of a load from
+  the table of addresses. Run-time addresses are never constants in code.
 * A symbol that nobody defines is an error with its name before anything is loaded; LLVM would leave it at address 0.
 * A runtime function returns its result by the C convention. Numba's status is looked at by the wrapper: an error that
   escapes a runtime function is a `throw`.
@@ -55,7 +55,6 @@ from gopark.compiler.numba_api import (
     typing,
     untyped_passes,
     versions,
-    void,
 )
 from gopark.compiler.structs import Pointer, StructMeta, Var, resolve
 
@@ -125,7 +124,8 @@ def fn(py_func=None, *, inline: bool | None = None, entered: str | None = None):
 
 
 def forward(name: str, result=types.none, *arguments):
-    """A function of a unit that cannot be imported here, because it imports this one. Called by symbol like any other."""
+    """A function of a unit that cannot be imported here, because it imports this one. Called by symbol like any
+    other."""
     return types.ExternalFunction("go." + name, typing.signature(result, *arguments))
 
 
@@ -212,7 +212,8 @@ class UnitBuilder:
         self.infos, self.seconds, self.bitcode, self.text = {}, {}, b"", ""
 
     def lower(self):
-        """Lower every function; returns the library that holds the result. Enough for the check, which builds nothing."""
+        """Lower every function; returns the library that holds the result. Enough for the check, which builds
+        nothing."""
         context = runtime_context()
         library = context.codegen().create_library(self.unit)
         keep_lines(library)
@@ -328,7 +329,8 @@ def _optimise(module, machine) -> bytes:
 
 
 def link(bitcodes: dict[str, bytes], separate: Iterable[str], keep: set[str]) -> tuple[list[bytes], list[str]]:
-    """One optimisation over all units but the separate ones. Returns the objects, and the symbols they need from outside."""
+    """One optimisation over all units but the separate ones. Returns the objects, and the symbols they need from
+    outside."""
     machine = image_target_machine()
     main = llb.parse_assembly(_data_module())
     for unit, bitcode in bitcodes.items():
@@ -408,7 +410,8 @@ def _digest(*parts) -> str:
 
 
 def base_key(headers: Iterable[str]) -> str:
-    """Hash of everything that every unit depends on: the compiler's sources, the shared headers, versions, CPU, settings."""
+    """Hash of everything that every unit depends on: the compiler's sources, the shared headers, versions, CPU,
+    settings."""
     from gopark.compiler.numba_api import host_cpu
 
     files = _source_files("compiler") + [Path(inspect.getfile(_module(h))) for h in headers]
@@ -485,5 +488,3 @@ def lower_all(units: Iterable[str]) -> dict:
             builder.lower()
         infos.update(builder.infos)
     return infos
-
-

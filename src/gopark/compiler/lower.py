@@ -3,11 +3,12 @@
 Stands for: the places in cmd/compile that insert write barriers and nil checks, and its `nowritebarrier` check.
 
 **The barrier event.** Every plain store of a typed pointer, from whatever construct it comes (a field, an element, a
-constructor, an atomic, a channel element), goes through `emit_pointer_store_event`. At compile time it records the event
-where it is emitted, so that the check (wbcheck.py) sees exactly the stores that the machine code contains. At run time it
-tests one word (`go.seam`): barrier on, check on, or a hook on pointer stores; if any is set, `go.writebarrierptr` is
-called out of line, before the store. Test and store are emitted together: no poll, call or change of phase can fall
-between them. Stores of nil are events too, because a barrier that shades the old value must see them.
+constructor, an atomic, a channel element), goes through `emit_pointer_store_event`. At compile time it records the
+event where it is emitted, so that the check (wbcheck.py) sees exactly the stores that the machine code contains. At run
+time it tests one word (`go.seam`): barrier on, check on, or a hook on pointer stores; if any is set,
+`go.writebarrierptr` is called out of line, before the store. Test and store are emitted together: no poll, call or
+change of phase can fall between them. Stores of nil are events too, because a barrier that shades the old value must
+see them.
 
 **Modes.** `context.go_mode` says for whom code is made:
 
@@ -177,7 +178,8 @@ def emit_pointer_store_event(context, b, slot, value, name: str) -> None:
 
 
 def pointer_leaves(context, b, ty, value, slot):
-    """(address, pointer) of every pointer inside `value`, which is about to be stored at `slot` (a pointer to its data)."""
+    """(address, pointer) of every pointer inside `value`, which is about to be stored at `slot` (a pointer to its
+    data)."""
     if is_gc_pointer(ty):
         yield slot, value
     elif isinstance(ty, types.BaseTuple):
@@ -594,4 +596,3 @@ def keep_frame_pointer(function: lir.Function) -> None:
 def probe_stack(function: lir.Function) -> None:
     """A frame larger than a page touches each of its pages in order, so that it cannot jump over the guard."""
     set.add(function.attributes, '"probe-stack"="inline-asm"')
-

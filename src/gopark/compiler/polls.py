@@ -2,15 +2,15 @@
 
 Stands for: the stack check that cmd/compile puts at function entry, and the loop preemption that Go got later.
 
-* PL1  Every loop polls `g.preempt` at its back edges, except *counted leaf loops*: innermost, over a range or an array, with
-       nothing in their body but arithmetic and array elements. A poll would keep LLVM from vectorising those (ten times
-       slower), and they end by themselves.
-* PL2  A counted leaf loop is bracketed by `g.asyncok` = 1 and 0. Nothing in it touches the heap, a lock or libc, so a thread
-       that is in one may be stopped anywhere: a signal will do that in a later landing.
+* PL1  Every loop polls `g.preempt` at its back edges, except *counted leaf loops*: innermost, over a range or an array,
+       with nothing in their body but arithmetic and array elements. A poll would keep LLVM from vectorising those (ten
+       times slower), and they end by themselves.
+* PL2  A counted leaf loop is bracketed by `g.asyncok` = 1 and 0. Nothing in it touches the heap, a lock or libc, so a
+       thread that is in one may be stopped anywhere: a signal will do that in a later landing.
 * PL3  The load of a poll is atomic: a plain one would be hoisted out of the loop.
-* PL4  Functions that can recurse, and functions with a big frame, compare their stack pointer with `g.stackguard` at entry:
-       one compare that serves overflow and preemption, because whoever wants the goroutine's attention raises the guard.
-       `go.morestack` tells the two apart. An overflow is an exception like any other.
+* PL4  Functions that can recurse, and functions with a big frame, compare their stack pointer with `g.stackguard` at
+       entry: one compare that serves overflow and preemption, because whoever wants the goroutine's attention raises
+       the guard. `go.morestack` tells the two apart. An overflow is an exception like any other.
 """
 
 from __future__ import annotations
@@ -143,7 +143,8 @@ class Plan:
                 self.low.call_conv.return_ended(b)
 
     def at_entry(self):
-        """The stack check. Whether it is needed, and how big the frame is, is known only at the end: `at_end` fills it in."""
+        """The stack check. Whether it is needed, and how big the frame is, is known only at the end: `at_end` fills it
+        in."""
         low, b = self.low, self.low.builder
         self._needed, self._frame = lir.Constant(i1, 0), lir.Constant(i64, 0)
         lowest = b.sub(asm_amd64.emit_getsp(b), self._frame)

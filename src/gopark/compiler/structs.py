@@ -1,8 +1,8 @@
 """`@struct`: an annotated class becomes a type of memory with a layout, a pointer map and typed fields.
 
 The decorated class is rebuilt with the metaclass `StructMeta`. It is at once what the user names in annotations, the
-description of the layout, and the constructor that compiled code calls. Annotations are evaluated lazily, the first time
-somebody needs the layout, so that a struct may mention itself or one that is defined later.
+description of the layout, and the constructor that compiled code calls. Annotations are evaluated lazily, the first
+time somebody needs the layout, so that a struct may mention itself or one that is defined later.
 
 Three Numba types stand for a struct in compiled code:
 
@@ -47,8 +47,8 @@ from gopark.compiler.numba_api import (
     register_model,
     size_and_alignment,
     target_context,
-    types,
     typeof_impl,
+    types,
 )
 
 STRUCTS: dict[tuple[str, str], StructMeta] = {}  # by (module, qualname): cached code names its structs so
@@ -96,7 +96,8 @@ class StructMeta(type):
 def struct(cls=None, *, notinheap=False, align=None, embedded=False):
     """Turn an annotated class into a struct.
 
-    notinheap: objects live outside the collected heap.  align: {field: bytes} for fields that must start on a cache line
+    notinheap: objects live outside the collected heap.  align: {field: bytes} for fields that must start on a cache
+                                                         line
     of their own.  embedded: as a field of another struct this one is a value inside it, not a reference (Mutex).
     """
     frame = sys._getframe(1)
@@ -161,11 +162,12 @@ class Array:
 
 def resolve(annotation, where: str, scope=({}, {})) -> types.Type:
     """The Numba type of what a slot annotated so holds. `where` names the slot in errors."""
-    if isinstance(annotation, str):
-        try:
-            annotation = eval(annotation, dict(scope[0]), dict(scope[1]))
-        except NameError as e:
-            raise TypeError(f"{where}: {e} (annotation {annotation!r})") from None
+    for _ in range(2):  # a quoted name under `from __future__ import annotations` is a string in a string
+        if isinstance(annotation, str):
+            try:
+                annotation = eval(annotation, dict(scope[0]), dict(scope[1]))
+            except (NameError, SyntaxError) as e:
+                raise TypeError(f"{where}: {e} (annotation {annotation!r})") from None
     if annotation in PLAIN:
         return PLAIN[annotation]
     if isinstance(annotation, StructMeta):
@@ -198,7 +200,9 @@ def _numpy_scalar(annotation, where):
 
 def unusable(thing) -> str:
     """Why `thing` (an annotation or a Numba type) is no type of a slot, and what to use."""
-    usable = "A slot holds int, float, bool, NumPy scalars, structs, go.Chan, go.Mutex, go.WaitGroup and tuples of these"
+    usable = (
+        "A slot holds int, float, bool, NumPy scalars, structs, go.Chan, go.Mutex, go.WaitGroup and tuples of these"
+    )
     if isinstance(thing, types.Array) or thing is np.ndarray or py_typing.get_origin(thing) is np.ndarray:
         return (
             "arrays in struct fields, in channels and behind pointers are not supported yet. "
@@ -383,8 +387,8 @@ class Embedded(Ref):
     prefix = "Embedded"
 
 
-# `none.unify(Pointer)` must give the pointer, not Optional(Pointer): the one patch of Numba's own types. A type that sets
-# `go_pointer` represents nil itself.
+# `none.unify(Pointer)` must give the pointer, not Optional(Pointer): the one patch of Numba's own types. A type that
+# sets `go_pointer` represents nil itself.
 _none_unify = types.NoneType.unify
 
 
@@ -537,7 +541,8 @@ def value_symbol(ty: types.Type) -> str:
 
 
 def ensure_descriptor(kind: str, ty: types.Type) -> Descriptor:
-    """The descriptor of ("object", Pointer(S)): what such a pointer refers to; of ("value", T): a value of T in memory."""
+    """The descriptor of ("object", Pointer(S)): what such a pointer refers to; of ("value", T): a value of T in
+    memory."""
     symbol = object_symbol(ty.struct) if kind == "object" else value_symbol(ty)
     with _lock:
         found = _descriptors.get(symbol)
@@ -590,4 +595,3 @@ def var_reference(module: lir.Module, v: Var):
 def struct_words(struct: StructMeta) -> lir.ArrayType:
     """The LLVM type of one `struct` in place."""
     return lir.ArrayType(i64, struct.size // 8)
-

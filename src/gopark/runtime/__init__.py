@@ -1,7 +1,7 @@
 """Go's runtime, file by file, under Go's names. Start with runtime2.py (the objects and the glossary), then proc.py.
 
-A file is a translation unit of the image (compiler/image.py). `UNITS` lists them in reading order; HOOKS is the one that
-stays an object of its own; HEADERS are inlined into the others.
+A file is a translation unit of the image (compiler/image.py). `UNITS` lists them in reading order; HOOKS is the one
+that stays an object of its own; HEADERS are inlined into the others.
 """
 
 from __future__ import annotations

@@ -2,18 +2,19 @@
 
 Stands for: src/runtime/chan.go at 41dbcc19ef09.
 
-A channel is an object of the collected heap: a lock, a ring of elements, and two queues of waiting goroutines. The sudog
-that represents a waiting goroutine lies in the frame of the operation that waits; so does the element it sends or the
-place it receives into. Stacks do not move, so the other side copies directly.
+A channel is an object of the collected heap: a lock, a ring of elements, and two queues of waiting goroutines. The
+sudog that represents a waiting goroutine lies in the frame of the operation that waits; so does the element it sends or
+the place it receives into. Stacks do not move, so the other side copies directly.
 
 * CH1  At least one of sendq and recvq is empty, except for a goroutine that waits for both ends in one select.
 * CH2  If the ring holds elements, recvq is empty; if the ring has room, sendq is empty.
-* CH3  A waiter that is taken from a queue is claimed (runtime2.py, I2) under the channel's lock; a claim that fails belongs to
-       a select that another channel won, or to the end of the run: the sudog is then simply out of the queue.
+* CH3  A waiter that is taken from a queue is claimed (runtime2.py, I2) under the channel's lock; a claim that fails
+       belongs to a select that another channel won, or to the end of the run: the sudog is then simply out of the
+       queue.
 * CH4  A goroutine that the end of its run woke takes its own sudog out of the queue before it leaves.
 
-The lock is a spin lock of a few instructions; while it is held there is no park, no allocation and no call of user code.
-Operations report to the inline code of the caller: SENT, CLOSED, ENDED ... A nil channel blocks for ever.
+The lock is a spin lock of a few instructions; while it is held there is no park, no allocation and no call of user
+code. Operations report to the inline code of the caller: SENT, CLOSED, ENDED ... A nil channel blocks for ever.
 
 Everything here runs with a P: plain pointer stores. Elements are copied by typedmemmove (mbarrier.py).
 """
@@ -167,8 +168,9 @@ def send(c: Hchan, sg: Sudog, ep: int):
 
 @fn(inline=True)
 def recv(c: Hchan, sg: Sudog, ep: int):
-    """Take an element on behalf of a receiver while the claimed sender sg waits: from sg itself, or, if there is a ring (which
-    is full), from its head, sg's element going to its tail. The channel is locked; the caller unlocks it and wakes sg."""
+    """Take an element on behalf of a receiver while the claimed sender sg waits: from sg itself, or, if there is a ring
+    (which is full), from its head, sg's element going to its tail. The channel is locked; the caller unlocks it and
+    wakes sg."""
     if c.dataqsiz == 0:
         copyelem(c, ep, addr(sg.elem))
     else:

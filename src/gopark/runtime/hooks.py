@@ -1,8 +1,9 @@
 """What is bound behind the seam in live mode: the operation itself, and the barrier.
 
-`go.prim(kind, address, x, y)` is called by a primitive whose bit in `go.seam` is set (prims.py). Live, nothing is hooked:
-this is the operation out of line, preceded by the barrier event when the operand is a pointer. A controlled scheduler
-binds its own function to the symbol; that is why this file is an object of its own, never linked into the image.
+`go.prim(kind, address, x, y)` is called by a primitive whose bit in `go.seam` is set (prims.py). Live, nothing is
+hooked: this is the operation out of line, preceded by the barrier event when the operand is a pointer. A controlled
+scheduler binds its own function to the symbol; that is why this file is an object of its own, never linked into the
+image.
 
 `go.writebarrierptr(slot, value)` is called by plain pointer stores when the barrier, its check or a hook on them is on.
 
@@ -26,7 +27,7 @@ from gopark.runtime.prims import (
     axchg4,
     axchg8,
     rawload,
-    syscall6,
+    rawsyscall6,
 )
 
 NONE, LOAD, STORE, CAS, XADD, XCHG = range(len(abi.OPERATIONS))
@@ -47,7 +48,7 @@ def writebarrierptr(slot: int, value: int) -> int:
 def prim(code: int, a: int, x: int, y: int) -> int:
     """Perform the operation that the primitive would have performed inline."""
     if code & 255 == KIND_SYSCALL:
-        return syscall6(
+        return rawsyscall6(
             rawload(a),
             rawload(a + 8),
             rawload(a + 16),

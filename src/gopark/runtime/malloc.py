@@ -1,6 +1,7 @@
 """Allocation from the collected heap.
 
-Stands for: src/runtime/malloc.go at 41dbcc19ef09 (mallocgc, newobject, largeAlloc, mallocinit) and the classes of msize.go.
+Stands for: src/runtime/malloc.go at 41dbcc19ef09 (mallocgc, newobject, largeAlloc, mallocinit) and the classes of
+msize.go.
 
     mallocslow(type)             where the fast path in user code ends when its run is used up (mcache.py)
     newobject(type)              fast path and slow path, for the runtime itself
@@ -9,9 +10,9 @@ Stands for: src/runtime/malloc.go at 41dbcc19ef09 (mallocgc, newobject, largeAll
 What goes where, so that a marker finds the pointers (mheap.py has the span types):
 
     one object, one element      a slot of its layout's spans, from the P's cache
-    elements without pointers    up to 32 KiB: a slot of the smallest size class that is large enough. A class is a layout
-                                 like any other, (size, no pointers), so it lies in the P's cache too, and pointer-free
-                                 structs of that size share its spans. Above: a span of its own, TT_NOSCAN
+    elements without pointers    up to 32 KiB: a slot of the smallest size class that is large enough. A class is a
+                                 layout like any other, (size, no pointers), so it lies in the P's cache too, and
+                                 pointer-free structs of that size share its spans. Above: a span of its own, TT_NOSCAN
     elements with pointers       up to 2 KiB: a slot in a span of arrays of this element and size class (TT_ARRAY, the
                                  element's Type in the span's record). Such spans are shared by all Ps, under heaplock:
                                  a cache per P, element and class would waste more than the lock costs. Above: a span of
@@ -20,11 +21,11 @@ What goes where, so that a marker finds the pointers (mheap.py has the span type
 
 * MA1  What is returned is zeroed, at least 8 bytes, and aligned to 8.
 * MA2  Out of memory is nil, never an exception: the call sites in user code raise MemoryError, with the figures that
-       `outofmemory` kept in sched (oomsize, oominuse, heaplimit). Memory is "out" when spans would exceed sched.heaplimit,
-       when the arena is full, and when the kernel refuses.
+       `outofmemory` kept in sched (oomsize, oominuse, heaplimit). Memory is "out" when spans would exceed
+       sched.heaplimit, when the arena is full, and when the kernel refuses.
 * MA3  Without a P: throw. The P must belong to this M as well (p.m is m): a stale P is no permission.
-* MA4  A slot from a run is zeroed when it is given out, in every path, because one day runs will be second-hand. A span of
-       its own comes from the kernel zeroed (MH6) and is not touched.
+* MA4  A slot from a run is zeroed when it is given out, in every path, because one day runs will be second-hand. A span
+       of its own comes from the kernel zeroed (MH6) and is not touched.
 
 Nothing is reclaimed yet. Functions with the suffix 1 take the M instead of asking for the current one.
 Pointer stores are plain: a P is held. Raw memory: the clearing of slots.
@@ -246,7 +247,8 @@ def arrayalloc(nbytes: int, typ: Type) -> Memory:
 
 @fn
 def arrayspan(typ: Type, size: int) -> Mspan:
-    """The span with free slots of this size for arrays of this element; a fresh one if there is none. heaplock is held."""
+    """The span with free slots of this size for arrays of this element; a fresh one if there is none. heaplock is
+    held."""
     s = mheap_.arrays[typ.layout]
     while s is not None and s.elemsize != size:
         s = s.link

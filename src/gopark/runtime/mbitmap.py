@@ -2,19 +2,19 @@
 
 Stands for: src/runtime/mbitmap.go at 41dbcc19ef09 (heapBitsForObject, markBits), inheap and spanOf.
 
-The two bitmaps have one bit for each 8 bytes of the arena. The bit of an object is that of its first word, so finding it
-takes a shift of the address and no load: word = table + (address >> 9) * 8, bit (address >> 3) & 63.
+The two bitmaps have one bit for each 8 bytes of the arena. The bit of an object is that of its first word, so finding
+it takes a shift of the address and no load: word = table + (address >> 9) * 8, bit (address >> 3) & 63.
 
-* MB1  Addresses come from anywhere: a conservative scan passes whatever lies on a stack. findobject and spanof accept every
-       integer and never fault (MH2, MH3).
-* MB2  A slot is allocated if its index lies below the span's free index, or if its alloc bit is set: the index covers what
-       was given out since the last sweep, the bits what that sweep found alive above it.
-* MB3  findobject accepts interior addresses. One past the end belongs to the next slot, so a conservative scan that must
-       keep `a` alive for a pointer to its end asks for `address - 1` as well.
+* MB1  Addresses come from anywhere: a conservative scan passes whatever lies on a stack. findobject and spanof accept
+       every integer and never fault (MH2, MH3).
+* MB2  A slot is allocated if its index lies below the span's free index, or if its alloc bit is set: the index covers
+       what was given out since the last sweep, the bits what that sweep found alive above it.
+* MB3  findobject accepts interior addresses. One past the end belongs to the next slot, so a conservative scan that
+       must keep `a` alive for a pointer to its end asks for `address - 1` as well.
 * MB4  A bit that is set is that of the start of a slot; a mark bit, that of an allocated one.
 
-Everything here reads without locks and needs no P, but for setbit, whose callers own the word or the world. Raw memory: the
-words of the bitmaps.
+Everything here reads without locks and needs no P, but for setbit, whose callers own the word or the world. Raw memory:
+the words of the bitmaps.
 """
 
 from __future__ import annotations
@@ -169,7 +169,8 @@ def checkbits(s: Mspan) -> int:
 
 @fn(inline=False)
 def checkheap() -> int:
-    """Every page that was ever in use belongs to one span, and every span is in order. Nobody may allocate meanwhile."""
+    """Every page that was ever in use belongs to one span, and every span is in order. Nobody may allocate
+    meanwhile."""
     a, inuse = sched.heapstart, 0
     while a < sched.heapbump:
         s = spanof(a)

@@ -8,13 +8,13 @@ User code contains the fast path itself, five instructions and the zeroing, so t
         if p + size <= entry.lim:  entry.cur = p + size;  zero the object
         else:                      p = go.mallocslow(type)
 
-* MC1  An entry's run is [cur, lim), wholly inside one span of its layout. Only the owner of the P writes it, without atomics;
-       mem_stats reads it meanwhile and may be off by one refill.
-* MC2  A thread without a P has the cache `emptymcache`: cur = lim = 0 in every entry, for ever. Its fast path fails at the
-       first comparison, and the slow path throws. So there is no way to allocate without a P, and no test for it in the fast
-       path. Nobody writes to this cache.
-* MC3  A run today is a whole fresh span, because nothing is reclaimed. Nothing here relies on that: a sweeper may hand out any
-       stretch of free slots as a run.
+* MC1  An entry's run is [cur, lim), wholly inside one span of its layout. Only the owner of the P writes it, without
+       atomics; mem_stats reads it meanwhile and may be off by one refill.
+* MC2  A thread without a P has the cache `emptymcache`: cur = lim = 0 in every entry, for ever. Its fast path fails at
+       the first comparison, and the slow path throws. So there is no way to allocate without a P, and no test for it in
+       the fast path. Nobody writes to this cache.
+* MC3  A run today is a whole fresh span, because nothing is reclaimed. Nothing here relies on that: a sweeper may hand
+       out any stretch of free slots as a run.
 
 refill needs a P (it is called by the owner of the cache) and takes heaplock. allocmcache needs none.
 """

@@ -2,10 +2,11 @@
 
 Stands for: src/runtime/mheap.go, msize.go and the arena part of malloc.go at 41dbcc19ef09.
 
-One range of addresses is reserved at boot and made accessible 4 MiB at a time. It is cut into pages of 8 KiB; a *span* is
-a run of pages whose slots all have one size and one meaning. There are no headers, neither on objects nor on spans: the
-start of an object follows from its span, and everything known about a page lies in tables of their own, indexed by page
-or by address. So a marker touches the object and one or two bytes beside it, and an object of 16 bytes costs 16 bytes.
+One range of addresses is reserved at boot and made accessible 4 MiB at a time. It is cut into pages of 8 KiB; a *span*
+is a run of pages whose slots all have one size and one meaning. There are no headers, neither on objects nor on spans:
+the start of an object follows from its span, and everything known about a page lies in tables of their own, indexed by
+page or by address. So a marker touches the object and one or two bytes beside it, and an object of 16 bytes costs 16
+bytes.
 
     span type   u16 a page     what the slots of this page are:
                                  0            free
@@ -16,28 +17,29 @@ or by address. So a marker touches the object and one or two bytes beside it, an
                                  TT_CONTINUED a page of a large object that is not its first: no object starts here
     free index  i32 a page     first page of a span: slots below this index count as allocated (>= 0);
                                every other page: minus the distance to the first page, in pages (< 0)
-    spans       Mspan a page   size of the slots and so on; only the first page's record is used, and the marker's common
-                               path (a pointer to an object of a layout) does not need it
+    spans       Mspan a page   size of the slots and so on; only the first page's record is used, and the marker's
+                               common path (a pointer to an object of a layout) does not need it
     alloc bits  1 bit per 8 B  the bit of an object's first word: allocated, as the last sweep found it (mbitmap.py)
     mark bits   1 bit per 8 B  the same, marked
 
 * MH1  Slot k of a span is [start + k*elemsize, start + (k+1)*elemsize), and lies in the span's pages altogether.
 * MH2  The tables of a chunk are accessible *and touched* before its first page is handed out (growmeta): nobody meets a
        page fault in them, which would land in a barrier or a pause.
-* MH3  Order of publication of a span: its record and free index, a fence, its span type, and last (release) `heapbump`, if
-       it grew. Who finds an address below `heapbump` with a span type that is not 0 finds the rest in place.
-* MH4  Order of publication of a run of slots: the run is taken (and, while marking, marked black), then the free index is
-       raised (release). So a conservative scan never takes a slot for an object before that is safe. Slots that an
+* MH3  Order of publication of a span: its record and free index, a fence, its span type, and last (release) `heapbump`,
+       if it grew. Who finds an address below `heapbump` with a span type that is not 0 finds the rest in place.
+* MH4  Order of publication of a run of slots: the run is taken (and, while marking, marked black), then the free index
+       is raised (release). So a conservative scan never takes a slot for an object before that is safe. Slots that an
        allocation cache holds but has not given out count as allocated: a collector takes them back first.
 * MH5  Layouts differ in nothing but size and pointer words: the Type seen first stands for all of its layout.
 * MH6  Memory that comes from the kernel is zero. Nothing is reclaimed yet, so spans are always fresh memory.
 
 Spans are small (one page) until a layout owns `FEW_SPANS` of them, then 64 KiB; slots of `BIG_SLOT` bytes and more get
-64 KiB from the start, or up to an eighth of the pages would be rounding loss. Objects above `MaxSmallSize` have a span each.
+64 KiB from the start, or up to an eighth of the pages would be rounding loss. Objects above `MaxSmallSize` have a span
+each.
 
-Who: spanalloc and everything that writes tables hold `sched.heaplock`, the innermost lock, and a P (its pointer stores are
-plain ones). Free indices are raised by the owner of the run without the lock. Readers (mbitmap, mstats) need neither.
-mallocinit runs without a P. Raw memory: touching tables in growmeta.
+Who: spanalloc and everything that writes tables hold `sched.heaplock`, the innermost lock, and a P (its pointer stores
+are plain ones). Free indices are raised by the owner of the run without the lock. Readers (mbitmap, mstats) need
+neither. mallocinit runs without a P. Raw memory: touching tables in growmeta.
 """
 
 from __future__ import annotations
@@ -187,7 +189,8 @@ def mheapgrow(npages: int) -> bool:
 
 @fn(inline=False)
 def growmeta(table: int, lo: int, hi: int, width: int) -> bool:
-    """MH2: entries [lo, hi) of a table become accessible and are backed by memory; what lies before them is so already."""
+    """MH2: entries [lo, hi) of a table become accessible and are backed by memory; what lies before them is so
+    already."""
     first = (table + lo * width + OS_PAGE - 1) & -OS_PAGE
     end = (table + hi * width + OS_PAGE - 1) & -OS_PAGE
     if end <= first:

@@ -6,17 +6,18 @@ nearly every pointer store is a setter with its reason. The one plain store, in 
 
 The reasons, once, because all stores here lean on them:
 
-    allp  every P is in the array sched.allp, which does not change while goroutines run: nextp, p.link, sched.pidle, m.p
+    allp  every P is in the array sched.allp, which does not change while goroutines run: nextp, p.link, sched.pidle,
+          m.p
     allm  every M is in the list sched.allm for ever: midle, m.schedlink, p.m, g0.m
     g0    the G at the top of an M's own stack; m.g0 never changes after newm: m.g0
     its P an allocation cache belongs to its P and lives as long: m.mcache
 
-* MP1  An M that owns a P: m.p is the P and p.m is the M and p.status is Prunning; m.mcache is p.mcache. Without a P m.p and
-       p.m are nil, and m.mcache is the empty cache, from which nothing can be allocated.
+* MP1  An M that owns a P: m.p is the P and p.m is the M and p.status is Prunning; m.mcache is p.mcache. Without a P m.p
+       and p.m are nil, and m.mcache is the empty cache, from which nothing can be allocated.
 * MP2  A P is owned by one M, or in the idle list, or on its way to one M as m.nextp: never two of them.
-* MP3  `nmspinning` counts the Ms that look for work. At most one is added per wake-up; an M that stops looking checks all
-       queues once more afterwards (proc.py), and the last one that finds work wakes another. So there is never a runnable
-       G beside an idle P with nobody spinning.
+* MP3  `nmspinning` counts the Ms that look for work. At most one is added per wake-up; an M that stops looking checks
+       all queues once more afterwards (proc.py), and the last one that finds work wakes another. So there is never a
+       runnable G beside an idle P with nobody spinning.
 
 startm, newm, wakep and pidle* are also called from Python threads: no getg() in them. Lock: sched.lock, where said.
 """
@@ -126,7 +127,8 @@ def mspinning(m: int):
 
 @fn(inline=False)
 def newm(fn: int, pp: P):
-    """A new thread that will own pp and, before anything else, call fn (a static function, as an integer: never a closure)."""
+    """A new thread that will own pp and, before anything else, call fn (a static function, as an integer: never a
+    closure)."""
     mp = ptr(M, persistentalloc(sizeof(M)))
     mp.id = xadd(sched, "mcount", 1)
     g0 = stackalloc(G0_SLABS)

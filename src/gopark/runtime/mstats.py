@@ -5,11 +5,12 @@ Stands for: src/runtime/mstats.go at 41dbcc19ef09 (ReadMemStats).
 Allocation counts nothing: objects are counted a run at a time, when a cache takes the run (mcache.py), and the part of
 the run that is still free is taken off here. What is made under the lock is counted there.
 
-* MT1  The world is not stopped. The caches of all Ps are read while their owners allocate, so a figure may be off by what
-       happens meanwhile: a few objects, or one run of a layout that is being refilled. When nobody allocates, figures are
-       exact.
-* MT2  `heap_inuse` are bytes of spans, `heap_sys` bytes of the arena that are accessible, `gc_sys` those of the tables beside
-       it; `heap_alloc` bytes of objects, rounded up to their slots. `sys` is the sum of the figures that end in `_sys`.
+* MT1  The world is not stopped. The caches of all Ps are read while their owners allocate, so a figure may be off by
+       what happens meanwhile: a few objects, or one run of a layout that is being refilled. When nobody allocates,
+       figures are exact.
+* MT2  `heap_inuse` are bytes of spans, `heap_sys` bytes of the arena that are accessible, `gc_sys` those of the tables
+       beside it; `heap_alloc` bytes of objects, rounded up to their slots. `sys` is the sum of the figures that end in
+       `_sys`.
 * MT3  P records and their caches are immortal, so what a P that is out of use has counted stays counted.
 
 Needs no P and no stack of ours. Contains no pointer store.

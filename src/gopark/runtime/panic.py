@@ -2,10 +2,10 @@
 
 Stands for: src/runtime/panic.go and panic1.go at 41dbcc19ef09 (throw, dopanic).
 
-* T1  A throw prints one message and the list of goroutines, and ends the process with status 2. Of several threads that throw,
-      one speaks.
-* T2  Its path contains no write barrier, takes no lock and allocates nothing; it may run on any stack, with or without a
-      P, in a signal handler and inside the barrier. So it does not even call getg().
+* T1  A throw prints one message and the list of goroutines, and ends the process with status 2. Of several threads that
+      throw, one speaks.
+* T2  Its path contains no write barrier, takes no lock and allocates nothing; it may run on any stack, with or without
+      a P, in a signal handler and inside the barrier. So it does not even call getg().
 * T3  Every throw has a text of its own; tests/crash has a test for each that can be provoked.
 
 `statusescaped` is where the wrapper of a runtime function ends if its body raised a Python exception: the runtime has
@@ -18,7 +18,6 @@ from gopark.compiler.image import NO_P, fn, forward
 from gopark.compiler.structs import Array, struct, var
 from gopark.runtime.os_linux import exit, usleep, write
 from gopark.runtime.prims import addr, local, rawstore8, text, xchg
-
 
 tracebackothers = forward("tracebackothers")
 

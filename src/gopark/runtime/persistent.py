@@ -2,8 +2,8 @@
 
 Stands for: persistentalloc of src/runtime/malloc.go and fixalloc at 41dbcc19ef09.
 
-A bump pointer over chunks of 1 MiB of zeroed memory from the kernel, under a lock of its own. Everything that lives here
-is `notinheap`, so there is nothing for a collector to see. Needs no P, runs on any stack.
+A bump pointer over chunks of 1 MiB of zeroed memory from the kernel, under a lock of its own. Everything that lives
+here is `notinheap`, so there is nothing for a collector to see. Needs no P, runs on any stack.
 """
 
 from __future__ import annotations

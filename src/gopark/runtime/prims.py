@@ -4,23 +4,23 @@ Stands for: src/runtime/internal/atomic and the raw parts of lock_futex.go, at 4
 
 Atomics, the lock word, the note, P hand-offs, the clock, random numbers and system calls pass through the primitives of
 this module, and plain pointer stores through the barrier event (compiler/lower.py). Each primitive makes *one* run-time
-test of the word `go.seam`; if its bit is set, `go.prim` is called out of line, does whatever is bound there, and performs
-the operation. An explorer, a tracer or a race detector hooks there and nowhere else, and the code it looks at is the
-shipped code, byte for byte.
+test of the word `go.seam`; if its bit is set, `go.prim` is called out of line, does whatever is bound there, and
+performs the operation. An explorer, a tracer or a race detector hooks there and nowhere else, and the code it looks at
+is the shipped code, byte for byte.
 
 Rules:
 
-* S1  The bit of a primitive is its kind (`abi.KIND`); the barrier's flags live in the same word, so an atomic store of a
-      pointer tests once for both.
+* S1  The bit of a primitive is its kind (`abi.KIND`); the barrier's flags live in the same word, so an atomic store of
+      a pointer tests once for both.
 * S2  The hook comes before barrier and store, never between them: out of line, `go.prim` runs the hook, then the event,
       then the operation.
 * S3  Every instruction emitted here that is atomic, a fence or a system call carries the metadata `!gopark.prim`; the
       lint of the image (tests/test_lint.py) rejects any other.
 * S4  No primitive needs a P except the ones that store pointers with a barrier.
 
-Setters are pointer stores without the barrier event, for code that runs without a P. Each takes the field by name and the
-name of the registry that keeps the target reachable; `gopark vet` prints the table. They are legal only where there may
-be no P: the check refuses one where a P is always held.
+Setters are pointer stores without the barrier event, for code that runs without a P. Each takes the field by name and
+the name of the registry that keeps the target reachable; `gopark vet` prints the table. They are legal only where there
+may be no P: the check refuses one where a P is always held.
 
 Raw memory (`rawload`, `rawstore`) is for the modules that lay out memory by hand; a test names them.
 """
@@ -91,9 +91,7 @@ def _seam(b, kind, op, address, operands, operation, result):
     with b.if_else(hit, likely=False) as (hooked, plain):
         with hooked:
             padded = [_to64(b, v) for v in operands] + [const(0)] * (2 - len(operands))
-            r = b.call(
-                extern(b.module, "go.prim", i64, [i64] * 4), [const(code), b.ptrtoint(address, i64), *padded]
-            )
+            r = b.call(extern(b.module, "go.prim", i64, [i64] * 4), [const(code), b.ptrtoint(address, i64), *padded])
             from_hook = _from64(b, r, result) if result is not None else None
             hook_block = b.block
         with plain:
@@ -312,7 +310,9 @@ def _make_setter(want):
         return types.none(p, where_type, ty, registry), codegen
 
     setter.__name__ = setter.__qualname__ = name
-    setter.__doc__ = f"Store a {want} in a field (or an element) without a write barrier; `registry` keeps it reachable."
+    setter.__doc__ = (
+        f"Store a {want} in a field (or an element) without a write barrier; `registry` keeps it reachable."
+    )
     return intrinsic(prefer_literal=True)(setter)
 
 
@@ -333,7 +333,8 @@ def _event_only(b, kind, operand):
     hit = b.icmp_unsigned("!=", b.and_(seam_word(b), const(1 << _KINDS[kind])), const(0))
     with b.if_then(hit, likely=False):
         b.call(
-            extern(b.module, "go.prim", i64, [i64] * 4), [const(abi.prim_code(kind)), _to64(b, operand), const(0), const(0)]
+            extern(b.module, "go.prim", i64, [i64] * 4),
+            [const(abi.prim_code(kind)), _to64(b, operand), const(0), const(0)],
         )
 
 
@@ -376,6 +377,16 @@ def syscall6(typingctx, number, a, b_, c, d, e, f):
         phi.add_incoming(from_hook, hook_block)
         phi.add_incoming(from_kernel, direct_block)
         return phi
+
+    return I(I, I, I, I, I, I, I), codegen
+
+
+@intrinsic
+def rawsyscall6(typingctx, number, a, b_, c, d, e, f):
+    """The system call without the seam's test: what `go.prim` performs."""
+
+    def codegen(context, b, sig, args):
+        return _mark(b, asm_amd64.emit_syscall(b, args))
 
     return I(I, I, I, I, I, I, I), codegen
 
@@ -691,5 +702,3 @@ def memclr(typingctx, to, n):
         return context.get_dummy_value()
 
     return types.none(I, I), codegen
-
-

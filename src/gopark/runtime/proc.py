@@ -3,24 +3,26 @@
 Stands for: src/runtime/proc.go and proc1.go at 41dbcc19ef09: newproc, goexit, gopark, goready, gosched, schedule,
 findrunnable, mstart, schedinit, procresize.
 
-A goroutine that parks switches *directly* to the next one of its P, without a detour through the M's own stack. What must
-be done about the one that left (release the channel's lock, requeue it, free its stack) cannot be done while its
-registers are live on the processor, so it is done by the other side: the leaving G stores a *finish action* in its M, and
-the code behind the switch, which runs on the other stack, performs it. g0 is switched to only when the local queue is
-empty, and every 61st time, so that its loop looks at the global queue: two goroutines that wake each other cannot starve
-those that wait there.
+A goroutine that parks switches *directly* to the next one of its P, without a detour through the M's own stack. What
+must be done about the one that left (release the channel's lock, requeue it, free its stack) cannot be done while its
+registers are live on the processor, so it is done by the other side: the leaving G stores a *finish action* in its M,
+and the code behind the switch, which runs on the other stack, performs it. g0 is switched to only when the local queue
+is empty, and every 61st time, so that its loop looks at the global queue: two goroutines that wake each other cannot
+starve those that wait there.
 
-* SC1  A finish action runs when the context of the G that left is saved, on the M it left, with that M's P. It is short and
-       never blocks. Actions that run without a P belong to g0's loop and come with system calls and stop-the-world.
+* SC1  A finish action runs when the context of the G that left is saved, on the M it left, with that M's P. It is short
+       and never blocks. Actions that run without a P belong to g0's loop and come with system calls and stop-the-world.
 * SC2  After `gogo` nothing known about the M before holds: the goroutine may be on another one. `getg()` holds.
 * SC3  Only a claimed G is readied: its step Gwaiting -> Grunnable was a compare-and-swap that exactly one waker won.
-* SC4  ready() puts a G into an empty runnext without waking another M: what is in runnext will run here next, so there is
-       nothing to steal. Another M is woken when a G was displaced into the ring, where it can be stolen.
-       A G that stays in runnext while its P is busy with a long computation is found by the thread in go.run (runs.py, R4).
-* SC5  findrunnable gives its P away in the middle. The half behind `releasep` is a function of its own, findrunnable_nop,
-       which returns True with a P and False without: the check (compiler/wbcheck.py) sees that without being told.
-* SC6  An M that stops looking for work drops `spinning` first and then looks at all queues once more, the global one too: a
-       producer that saw it spinning did not wake anybody else (mp.py, MP3).
+* SC4  ready() puts a G into an empty runnext without waking another M: what is in runnext will run here next, so there
+       is nothing to steal. Another M is woken when a G was displaced into the ring, where it can be stolen.
+       A G that stays in runnext while its P is busy with a long computation is found by the thread in go.run (runs.py,
+       R4).
+* SC5  findrunnable gives its P away in the middle. The half behind `releasep` is a function of its own,
+       findrunnable_nop, which returns True with a P and False without: the check (compiler/wbcheck.py) sees that
+       without being told.
+* SC6  An M that stops looking for work drops `spinning` first and then looks at all queues once more, the global one
+       too: a producer that saw it spinning did not wake anybody else (mp.py, MP3).
 
 Who needs a P: everything but findrunnable_nop, mstart's beginning, schedinit, procresize and newprocforeign.
 """
@@ -420,5 +422,3 @@ def procresize(procs: int, seed: int):
         pidleput(pp)
         unlock(sched.lock)
     store(sched, "gomaxprocs", procs)
-
-

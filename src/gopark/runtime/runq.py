@@ -4,13 +4,14 @@ Stands for: the runq* and globrunq* functions of src/runtime/proc1.go at 41dbcc1
 
 * RQ1  Only the owner of a P puts into its ring (release store of runqtail); anybody takes, by compare and swap of
        runqhead. The ring is full at 256: half of it, and the new G, then go to the global queue as one batch.
-* RQ2  `runnext` is the G that was made ready last. Only the owner stores a G there, so an empty runnext may be filled by
-       a release store; anybody may take it, by compare and swap. It is stolen only in the last round of stealing.
+* RQ2  `runnext` is the G that was made ready last. Only the owner stores a G there, so an empty runnext may be filled
+       by a release store; anybody may take it, by compare and swap. It is stolen only in the last round of stealing.
 * RQ4  A G's schedlink is written only by who owns the G: in runqputslow that is after the swap of runqhead, not before.
-* RQ3  The global queue is a list through `schedlink`, first in, first out. A P takes its share of it, at most half a ring.
+* RQ3  The global queue is a list through `schedlink`, first in, first out. A P takes its share of it, at most half a
+       ring.
 
-globrunqput runs also in threads without a P (a Python thread that starts a run): its three stores are setters, and allgs
-keeps the G reachable. Everything else needs a P and stores plainly.
+globrunqput runs also in threads without a P (a Python thread that starts a run): its three stores are setters, and
+allgs keeps the G reachable. Everything else needs a P and stores plainly.
 """
 
 from __future__ import annotations
@@ -112,8 +113,8 @@ def runqputslow(pp: P, gp: G, head: int, tail: int) -> bool:
         return False
     if not cas(pp, "runqhead", head, head + n):
         return False
-    # Only now are they ours: before, a thief may have taken one of them, and its link may be in use in another list. The
-    # slots of the ring still hold them, because only the owner of the P writes there.
+    # Only now are they ours: before, a thief may have taken one of them, and its link may be in use in another list.
+    # The slots of the ring still hold them, because only the owner of the P writes there.
     first = pp.runq[head & MASK]
     last = first
     for i in range(1, n):

@@ -1,34 +1,36 @@
 """Runs: who owns a goroutine, how a run ends, when it is dead.
 
-Stands for: nothing in Go, where goroutines end with the process. Here `go.run` returns, and may be called again, so every
-goroutine belongs to the run that started it.
+Stands for: nothing in Go, where goroutines end with the process. Here `go.run` returns, and may be called again, so
+every goroutine belongs to the run that started it.
 
-A Python thread that calls `go.run` owns no P and never will: it takes a Run, puts the first goroutine on the global queue,
-wakes an M and sleeps on the run's note. Every 50 ms, or when an M found all Ps idle, it looks whether the run is dead.
+A Python thread that calls `go.run` owns no P and never will: it takes a Run, puts the first goroutine on the global
+queue, wakes an M and sleeps on the run's note. Every 50 ms, or when an M found all Ps idle, it looks whether the run is
+dead.
 
 **The end.** The goroutine that returns from the main function, or fails, wins `run.ended` by compare and swap. It then
-makes every other goroutine of the run leave (`endrun`) and only then wakes the Python thread. Leaving is a status that no
-handler of the user sees: a parked goroutine is claimed like by any other waker, unlinked under the lock it waits under,
-marked `ended` and readied, so that it unwinds and gives back what its frames hold; a running one finds `preempt` set at
-its next poll; one that never started is let go by its entry stub.
+makes every other goroutine of the run leave (`endrun`) and only then wakes the Python thread. Leaving is a status that
+no handler of the user sees: a parked goroutine is claimed like by any other waker, unlinked under the lock it waits
+under, marked `ended` and readied, so that it unwinds and gives back what its frames hold; a running one finds `preempt`
+set at its next poll; one that never started is let go by its entry stub.
 
-* R1  `run.ended` is set (sequentially consistent) before the first look at allgs. A goroutine made by someone who read the
-      old value exists by the second clean look at the latest, and can make no further one: newproc looks again. So two
-      clean looks in a row mean that nothing of the run is left.
-* R2  The claim is made under the G's waitlock, seen again under the lock (I2, I3): the lock word stays valid memory because
-      the one who waits there keeps the channel alive, and after it has gone the status or the lock differs.
+* R1  `run.ended` is set (sequentially consistent) before the first look at allgs. A goroutine made by someone who read
+      the old value exists by the second clean look at the latest, and can make no further one: newproc looks again. So
+      two clean looks in a row mean that nothing of the run is left.
+* R2  The claim is made under the G's waitlock, seen again under the lock (I2, I3): the lock word stays valid memory
+      because the one who waits there keeps the channel alive, and after it has gone the status or the lock differs.
 * R3  Only the ender touches exit* and tb of a Run, before notewakeup(done); the Python thread reads them afterwards.
 
-* R4  A G in the runnext of a P that computes without a pause would wait although other Ps are idle (proc.py, SC4). Until there
-       is a sysmon, the thread in go.run looks every 10 ms: a runnext that stayed while its P's schedtick did not move gets a
-       spinning M.
+* R4  A G in the runnext of a P that computes without a pause would wait although other Ps are idle (proc.py, SC4).
+      Until there
+       is a sysmon, the thread in go.run looks every 10 ms: a runnext that stayed while its P's schedtick did not move
+       gets a spinning M.
 
-**Deadlock.** A run is dead when none of its goroutines can ever run again. `lookrun` walks allgs: if every G of the run is
-Gwaiting it returns a number made of their identities and park sequence numbers, else 0. Two equal looks in a row mean that
-between them all of them were parked at once, and nobody was left to wake one (I4).
+**Deadlock.** A run is dead when none of its goroutines can ever run again. `lookrun` walks allgs: if every G of the run
+is Gwaiting it returns a number made of their identities and park sequence numbers, else 0. Two equal looks in a row
+mean that between them all of them were parked at once, and nobody was left to wake one (I4).
 
-lookrun, runstart, runwait, runstop, runfree and pokeruns run on Python threads or Ms without a P: setters, reason allruns.
-endrun, runexit need a P.
+lookrun, runstart, runwait, runstop, runfree and pokeruns run on Python threads or Ms without a P: setters, reason
+allruns. endrun, runexit need a P.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ from gopark.runtime.prims import (
 from gopark.runtime.proc import claim, goexit, goready, gosched, newprocforeign
 from gopark.runtime.runtime2 import G, Gdead, Gwaiting, Run, TracebackFrames, sched
 
-TICK_NS = 10_000_000  # how often a thread in go.run wakes up; every LOOK_TICKS it looks at its run, and Python at signals
+TICK_NS = (
+    10_000_000  # how often a thread in go.run wakes up; every LOOK_TICKS it looks at its run, and Python at signals
+)
 LOOK_TICKS = 5
 
 STACK_PREEMPT = 1 << 62  # above every stack address: the next check of the stack fails
@@ -310,5 +314,3 @@ def numgoroutine() -> int:
             n += 1
         gp = gp.alllink
     return n
-
-

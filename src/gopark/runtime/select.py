@@ -2,8 +2,8 @@
 
 Stands for: src/runtime/select.go at 41dbcc19ef09.
 
-The cases are sudogs in the caller's frame, filled in by the inline code: channel, element, direction. selectgo allocates
-nothing: the order in which it polls and the order in which it locks are lists through the cases themselves.
+The cases are sudogs in the caller's frame, filled in by the inline code: channel, element, direction. selectgo
+allocates nothing: the order in which it polls and the order in which it locks are lists through the cases themselves.
 
 1. Lock all channels, in the order of their addresses, each once.
 2. Look at the cases in random order; take the first that is ready.
@@ -13,8 +13,8 @@ nothing: the order in which it polls and the order in which it locks are lists t
 
 * SL1  A case whose channel is nil is never ready and is in no queue.
 * SL2  Two selects that share channels lock them in the same order.
-* SL3  While the goroutine is parked, `waiting` is its list of cases in lock order; the finish action walks it, and reads the
-       link of a case before it unlocks: as soon as the last channel is unlocked the goroutine may run again.
+* SL3  While the goroutine is parked, `waiting` is its list of cases in lock order; the finish action walks it, and
+       reads the link of a case before it unlocks: as soon as the last channel is unlocked the goroutine may run again.
 
 Needs a P. Result: the index of the case, plus OK if it received a value or sent; DEFAULT; ENDED.
 """
@@ -107,8 +107,8 @@ def shuffle(cases: Sudog, n: int):
 
 @fn(inline=False)
 def selectready(cases: Sudog, n: int, first: Sudog) -> int:
-    """With all channels locked: perform the first ready case in random order and unlock everything. NOTREADY if there is
-    none; then everything is still locked."""
+    """With all channels locked: perform the first ready case in random order and unlock everything. NOTREADY if there
+    is none; then everything is still locked."""
     for k in range(n):
         index = scase(cases, k).ticket
         sg = scase(cases, index)

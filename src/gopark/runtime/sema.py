@@ -2,14 +2,14 @@
 
 Stands for: src/runtime/sema.go at 41dbcc19ef09 (semacquire, semrelease).
 
-The table has 251 roots; an address belongs to the root that its hash names. A root is a spin lock and a queue of sudogs,
-whose `ticket` is the address they wait for. A semaphore itself is a count in the object of whoever uses it (a Mutex, a
-WaitGroup); here are only the sleepers.
+The table has 251 roots; an address belongs to the root that its hash names. A root is a spin lock and a queue of
+sudogs, whose `ticket` is the address they wait for. A semaphore itself is a count in the object of whoever uses it (a
+Mutex, a WaitGroup); here are only the sleepers.
 
-* SM1  semrelease adds to the count first and then looks for sleepers; semacquire announces itself (root.nwait), then looks
-       at the count once more, both under the root's lock or with a full fence between: no wake-up is lost.
-* SM2  First in, first out among the sleepers of one address. A sleeper that is woken has been given its unit: it does not
-       compete for it again.
+* SM1  semrelease adds to the count first and then looks for sleepers; semacquire announces itself (root.nwait), then
+       looks at the count once more, both under the root's lock or with a full fence between: no wake-up is lost.
+* SM2  First in, first out among the sleepers of one address. A sleeper that is woken has been given its unit: it does
+       not compete for it again.
 
 Needs a P (plain stores).
 """

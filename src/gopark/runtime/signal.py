@@ -9,8 +9,8 @@ extension, Python itself): the action that was installed before ours is put back
 runs again, meets that.
 
 * SG1  The handler takes no lock, allocates nothing, and contains no pointer store; it may run without a P.
-* SG2  An overflow that user code is expected to have is found at function entry and raised (compiler/polls.py); the guard
-       page is the backstop for code that does not check.
+* SG2  An overflow that user code is expected to have is found at function entry and raised (compiler/polls.py); the
+       guard page is the backstop for code that does not check.
 * SG3  Handlers that Python installs later (faulthandler) stay in force: ours is asserted once, at boot.
 
 Raw memory: the kernel's siginfo, ucontext and sigaction.
@@ -22,7 +22,7 @@ from gopark.compiler.image import NO_P, fn
 from gopark.compiler.structs import Array, struct, var
 from gopark.runtime.os_linux import SYS_rt_sigaction, SYS_sigaltstack, exit, write
 from gopark.runtime.panic import dying, printhex
-from gopark.runtime.prims import addr, fieldaddr, funcaddr, gof, local, rawload, syscall6, symaddr, text
+from gopark.runtime.prims import addr, fieldaddr, funcaddr, gof, local, rawload, symaddr, syscall6, text
 from gopark.runtime.runtime2 import M
 from gopark.runtime.stack import GUARD, STACK, stackarena
 from gopark.runtime.traceback import tracebackothers, writeint
@@ -118,4 +118,3 @@ def chainsignal(sig: int, info: int, context: int):
     """Not ours: put the previous action back. The faulting instruction runs again and meets it."""
     old = fieldaddr(sigstate, "oldsegv") if sig == SIGSEGV else fieldaddr(sigstate, "oldbus")
     syscall6(SYS_rt_sigaction, sig, old, 0, 8, 0, 0)
-

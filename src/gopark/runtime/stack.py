@@ -6,13 +6,13 @@ Stands for: src/runtime/stack1.go at 41dbcc19ef09; stacks here have one size and
         │ guard (16 KiB, no access) │ room (12 KiB) │ frames ... ◀── sp │ arguments │ G │ colour │
                                                     ▲ stackguard
 
-* ST1  A slab is STACK bytes, aligned to STACK, so the G is found from any stack pointer (compiler/asm_amd64.py). The stack
-       of an M (g0) is several slabs in a row; only its top slab has a G, and runtime code stays in that one.
+* ST1  A slab is STACK bytes, aligned to STACK, so the G is found from any stack pointer (compiler/asm_amd64.py). The
+       stack of an M (g0) is several slabs in a row; only its top slab has a G, and runtime code stays in that one.
 * ST2  Memory is reserved once, made accessible 64 MiB at a time, and backed by the kernel at first touch.
-* ST3  The guard needs no mapping of its own where the kernel has MADV_GUARD_INSTALL; elsewhere mprotect guards the first
-       slabs, as long as the number of mappings of a process allows it.
-* ST4  `stackguard` leaves room below it for what does not check: the runtime, libm. A function that may overflow compares
-       its stack pointer with it at entry and raises; the guard page is the backstop.
+* ST3  The guard needs no mapping of its own where the kernel has MADV_GUARD_INSTALL; elsewhere mprotect guards the
+       first slabs, as long as the number of mappings of a process allows it.
+* ST4  `stackguard` leaves room below it for what does not check: the runtime, libm. A function that may overflow
+       compares its stack pointer with it at entry and raises; the guard page is the backstop.
 * ST5  A G is made once, put in allgs, and reused with its stack: per-P free lists (need a P), a global one (needs
        stacklock). Both are last-in first-out, so that warm stacks are reused.
 
@@ -214,8 +214,8 @@ def gostartcall(gp: G, run: Run, entry: int, argp: int, n: int, where: int):
 
 @fn(inline=False, entered=WITH_P)
 def morestack(lowest: int) -> int:
-    """A function found its lowest stack address below the guard: 1 if the run has ended (the guard was raised to get its
-    attention), 2 if the stack is full, 0 if neither any more."""
+    """A function found its lowest stack address below the guard: 1 if the run has ended (the guard was raised to get
+    its attention), 2 if the stack is full, 0 if neither any more."""
     gp = getg()
     if gp.run is not None and load(gp.run, "ended") != 0:
         return 1

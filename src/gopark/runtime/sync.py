@@ -2,16 +2,17 @@
 
 Stands for: src/sync/mutex.go and src/sync/waitgroup.go, over sema.py.
 
-**Mutex.** `state` is LOCKED | WOKEN | STARVING | number of waiters << 3. In the normal mode an unlocked mutex is for whoever
-comes first: a goroutine that runs already has a good chance against one that was just woken, which makes convoys rare. A
-waiter that lost twice turns on STARVING: then unlock hands the mutex to the first waiter and newcomers queue up.
+**Mutex.** `state` is LOCKED | WOKEN | STARVING | number of waiters << 3. In the normal mode an unlocked mutex is for
+whoever comes first: a goroutine that runs already has a good chance against one that was just woken, which makes
+convoys rare. A waiter that lost twice turns on STARVING: then unlock hands the mutex to the first waiter and newcomers
+queue up.
 
 * MU1  WOKEN is set while a woken waiter is on its way, so that unlock wakes one at a time.
-* MU2  In STARVING the mutex is handed over with LOCKED clear and the unit of the semaphore as the token; newcomers do not
-       take it.
+* MU2  In STARVING the mutex is handed over with LOCKED clear and the unit of the semaphore as the token; newcomers do
+       not take it.
 
-**WaitGroup.** `state` is counter << 32 | waiters: one atomic add sees both. Who brings the counter to 0 with waiters there
-resets the state and gives each of them a unit.
+**WaitGroup.** `state` is counter << 32 | waiters: one atomic add sees both. Who brings the counter to 0 with waiters
+there resets the state and gives each of them a unit.
 
 Both report to the inline code of the caller, which raises. A Mutex that is held when its run ends stays locked. Zero is
 ready to use, so they are values inside other structs. Need a P.

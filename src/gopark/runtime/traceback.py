@@ -2,12 +2,12 @@
 
 Stands for: src/runtime/traceback.go at 41dbcc19ef09 (tracebackothers, goroutineheader), as far as it exists.
 
-Code that passes an error on stores the constant record of its line here (compiler/errpath.py). A G keeps the first eight
-frames and the last eight of the current error. Another exception, or one that is raised afresh, starts over.
+Code that passes an error on stores the constant record of its line here (compiler/errpath.py). A G keeps the first
+eight frames and the last eight of the current error. Another exception, or one that is raised afresh, starts over.
 
-`tracebackothers` writes a line for every goroutine to standard error: its id, its state, the go statement that started it.
-It is called by a thread that is ending the process (panic.py, signal.py): no lock, no allocation, no pointer store; any
-stack, with or without a P. Others may still run, so what it shows is approximate; Gs are never unmapped.
+`tracebackothers` writes a line for every goroutine to standard error: its id, its state, the go statement that started
+it. It is called by a thread that is ending the process (panic.py, signal.py): no lock, no allocation, no pointer store;
+any stack, with or without a P. Others may still run, so what it shows is approximate; Gs are never unmapped.
 
 Raw memory: the constant records and the strings they name.
 """

@@ -1,7 +1,7 @@
 """Channels in compiled code: type, typing and lowering, over runtime/chan.py.
 
-A channel is one word, a reference to an object of the collected heap; `None` is the nil channel, which blocks for ever. An
-element travels through a slot in the frame of the operation: the other goroutine copies from or to it directly.
+A channel is one word, a reference to an object of the collected heap; `None` is the nil channel, which blocks for ever.
+An element travels through a slot in the frame of the operation: the other goroutine copies from or to it directly.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from gopark.compiler.numba_api import (
     register_model,
     signature,
     size_and_alignment,
-    types,
     typeof_impl,
+    types,
 )
 from gopark.compiler.structs import Nillable, Pointer, StructClass
 from gopark.errors import ClosedChannelError
@@ -42,7 +42,8 @@ from gopark.types.struct import descriptor, raise_out_of_memory
 class Chan:
     """`Chan[T]` in annotations: a channel of T. Channels are made by `go.chan(T, cap)`.
 
-    T may be anything a slot may hold (int, float, bool, NumPy scalars, structs, channels, tuples of these), up to 64 KiB.
+    T may be anything a slot may hold (int, float, bool, NumPy scalars, structs, channels, tuples of these), up to 64
+    KiB.
     """
 
     def __init__(self, element):

@@ -3,9 +3,9 @@
     s = go.select(job=go.recv(jobs), out=go.send(results, x), default=True)
     if s.case == "job": handle(s.job)      # s.ok: False when the channel was closed
 
-Labels are keywords, checked at compile time: `s.case` compares with literal strings only, and lowers to the comparison of
-an integer, of which LLVM makes a jump table. Values are typed attributes. The cases are sudogs in the caller's frame, so a
-select allocates nothing (runtime/select.py).
+Labels are keywords, checked at compile time: `s.case` compares with literal strings only, and lowers to the comparison
+of an integer, of which LLVM makes a jump table. Values are typed attributes. The cases are sudogs in the caller's
+frame, so a select allocates nothing (runtime/select.py).
 """
 
 from __future__ import annotations
@@ -54,9 +54,10 @@ def send(ch, value):
 def select(**cases):
     """Wait for the first of several channel operations; fair among those that are ready.
 
-    Each keyword labels a case, `go.recv(ch)` or `go.send(ch, value)`. With `default=True` it does not wait. Without any case
-    it blocks for ever. A nil channel takes its case out. The result has `.case` (the label that took place, "default" when
-    none was ready), `.ok` (False when the channel of a receive was closed) and the received value under each label.
+    Each keyword labels a case, `go.recv(ch)` or `go.send(ch, value)`. With `default=True` it does not wait. Without any
+    case it blocks for ever. A nil channel takes its case out. The result has `.case` (the label that took place,
+    "default" when none was ready), `.ok` (False when the channel of a receive was closed) and the received value under
+    each label.
     """
     raise TypeError("go.select(...) works inside a @go.func")
 
@@ -211,7 +212,9 @@ class _SelectAttributes(AttributeTemplate):
         found = dict(ty.fields).get(name)
         if found is None or name == "index":
             receives = [n for n, _ in ty.fields[2:]]
-            raise errors.TypingError(f"this select has no {name!r}: there are case, ok and {', '.join(receives) or 'no values'}")
+            raise errors.TypingError(
+                f"this select has no {name!r}: there are case, ok and {', '.join(receives) or 'no values'}"
+            )
         return found
 
 
@@ -237,7 +240,9 @@ def _label_comparison(op, how):
                 raise errors.TypingError("the case of a select compares with a literal label only")
             if other.literal_value not in (*label.labels, "default"):
                 known = ", ".join(map(repr, (*label.labels, "default")))
-                raise errors.TypingError(f"no case of this select is labelled {other.literal_value!r}; there are {known}")
+                raise errors.TypingError(
+                    f"no case of this select is labelled {other.literal_value!r}; there are {known}"
+                )
             return signature(types.boolean, label, other)
 
     @lower_builtin(op, LabelType, types.StringLiteral)

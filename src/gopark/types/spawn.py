@@ -1,8 +1,8 @@
 """`go.spawn` and the other verbs of the scheduler in compiled code.
 
 spawn compiles the callee for the argument types, packs the arguments into a record in the caller's frame and calls
-`go.newproc`, which copies the record to the top of a new stack: no allocation. The goroutine owns a reference to each of its
-arguments; its entry stub gives them back.
+`go.newproc`, which copies the record to the top of a new stack: no allocation. The goroutine owns a reference to each
+of its arguments; its entry stub gives them back.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ MaxRecord = 4096  # bytes of arguments
 
 
 def spawn(fn, /, *args, **kwargs):
-    """The go statement: run `fn(*args)` as a new goroutine of the same run. Its result is dropped; an exception that leaves
-    it ends the run. In compiled code only; from Python there is `go.run`.
+    """The go statement: run `fn(*args)` as a new goroutine of the same run. Its result is dropped; an exception that
+    leaves it ends the run. In compiled code only; from Python there is `go.run`.
     """
     raise TypeError("go.spawn(f, ...) works inside a @go.func; from Python call go.run(f, ...)")
 
@@ -109,8 +109,6 @@ def _lower_gosched(context, b, sig, args):
     if low is not None:
         low.polls.poll()
     return context.get_dummy_value()
-
-
 
 
 def num_goroutine() -> int:

@@ -1,9 +1,9 @@
 """`Job(1, reply, None)` in compiled code: typing and lowering of constructors, and the inline allocation.
 
-The fast path of the allocator is emitted into the caller: the cache entry of the type's layout is found from the current
-G, its bump pointer is advanced and compared with the end of the run; zeroing follows inline, where LLVM drops what the
-constructor overwrites. The slow path is a call (runtime/malloc.py). A thread without a P has an empty cache, so it ends in
-the slow path's check as well.
+The fast path of the allocator is emitted into the caller: the cache entry of the type's layout is found from the
+current G, its bump pointer is advanced and compared with the end of the run; zeroing follows inline, where LLVM drops
+what the constructor overwrites. The slow path is a call (runtime/malloc.py). A thread without a P has an empty cache,
+so it ends in the slow path's check as well.
 
 The constructor's own stores of pointers are barrier events, recorded and tested as any other.
 """
@@ -26,7 +26,7 @@ from gopark.compiler.numba_api import (
     types,
     utils,
 )
-from gopark.compiler.structs import Embedded, InlineArray, Pointer, StructClass, object_symbol
+from gopark.compiler.structs import Embedded, InlineArray, Pointer, StructClass
 
 
 def descriptor(context, b, kind: str, ty):
@@ -99,7 +99,9 @@ def _constructor_type(cls: StructClass, context, args, kws):
     if struct in lower.METHODS and (args or kws):
         raise errors.TypingError(f"{name}() takes no arguments: the zero value is ready to use")
     if len(args) > len(fields):
-        raise errors.TypingError(f"{name}() takes at most {len(fields)} arguments ({', '.join(fields)}), got {len(args)}")
+        raise errors.TypingError(
+            f"{name}() takes at most {len(fields)} arguments ({', '.join(fields)}), got {len(args)}"
+        )
     given = dict(zip(fields, args, strict=False))
     for key, ty in kws.items():
         if key not in fields:

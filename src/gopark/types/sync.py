@@ -23,7 +23,8 @@ from gopark.types.chan import leave_if_ended
 
 
 def _method(struct, name, result, *parameters):
-    """Declare a method: typing now, lowering by the decorated function (context, b, address of the struct, *arguments)."""
+    """Declare a method: typing now, lowering by the decorated function (context, b, address of the struct,
+    *arguments)."""
     key = f"go.{struct.__name__}.{name}"
 
     class Template(AbstractTemplate):
@@ -90,5 +91,3 @@ def _done(context, b, group):
 @_method(WaitGroup, "wait", types.none)
 def _wait(context, b, group):
     leave_if_ended(context, b, lower.call_runtime(context, b, "go.waitgroupwait", i64, [group]))
-
-
