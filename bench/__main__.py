@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import commands, machine, peers, scheduler
-from bench.processes import FailedProcess
+from bench.processes import FailedProcessError
 from bench.results import Figures, Result, figures
 
 START_ROWS = ["start_cold", "start_warm", "start_own"]
@@ -93,7 +93,7 @@ def build_peer(target: Path, console: Console) -> Path | None:
         return None
     try:
         peers.build_go(go, target)
-    except FailedProcess as failure:
+    except FailedProcessError as failure:
         console.print(f"Go: cannot be built, skipped: {failure}", markup=False)
         return None
     return target

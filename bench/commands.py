@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.processes import ROOT, FailedProcess, run, run_gopark
+from bench.processes import ROOT, FailedProcessError, run, run_gopark
 from bench.results import Result
 
 SQUARES = ROOT / "examples" / "squares.py"
@@ -41,7 +41,7 @@ def start(rounds: int, tell: Callable[[str], None]) -> list[Result]:
                 warm.gopark.append([whole])
                 own.gopark.append([whole - imports])
             cold.checksum = warm.checksum = own.checksum = SQUARES_SUM
-        except FailedProcess as failure:
+        except FailedProcessError as failure:
             mark(results, failure)
     return results
 
@@ -51,7 +51,7 @@ def squares(cache: str) -> float:
     command = [sys.executable, "-m", "gopark", "run", SQUARES, str(SQUARES_ARGUMENT)]
     seconds, printed = timed(command, GOPARK_CACHE_DIR=cache)
     if printed != f"{SQUARES_SUM}\n":
-        raise FailedProcess(f"squares.py printed {printed!r} instead of {SQUARES_SUM}")
+        raise FailedProcessError(f"squares.py printed {printed!r} instead of {SQUARES_SUM}")
     return seconds
 
 
@@ -72,7 +72,7 @@ def compile_times(rounds: int, tell: Callable[[str], None]) -> list[Result]:
                 cold.gopark.append([fifteen(program, environment)])
                 cached.gopark.append([fifteen(program, environment)])
             cold.checksum = cached.checksum = FIFTEEN_CHECKSUM
-        except FailedProcess as failure:
+        except FailedProcessError as failure:
             mark(results, failure)
     return results
 
@@ -88,7 +88,7 @@ def image_times(tell: Callable[[str], None]) -> list[Result]:
         link.gopark.append([seconds.pop("link") * 1e3])
         functions.gopark = [[value * 1e3] for value in seconds.values()]
         functions.checksum = len(seconds)
-    except FailedProcess as failure:
+    except FailedProcessError as failure:
         mark([functions, link], failure)
     return [functions, link]
 
@@ -97,7 +97,7 @@ def fifteen(program: Path, environment: dict[str, str]) -> float:
     """Runs the program, checks its answer, and returns the milliseconds that it measured."""
     seconds, checksum = run([sys.executable, program], **environment).split()
     if int(checksum) != FIFTEEN_CHECKSUM:
-        raise FailedProcess(f"the function of 15 lines returned {checksum} instead of {FIFTEEN_CHECKSUM}")
+        raise FailedProcessError(f"the function of 15 lines returned {checksum} instead of {FIFTEEN_CHECKSUM}")
     return float(seconds) * 1e3
 
 
@@ -119,9 +119,9 @@ def word_count(rounds: int, tell: Callable[[str], None]) -> Result:
                 seconds, printed = timed(ours, LC_ALL="C")
                 result.gopark.append([seconds])
                 if printed != expected:
-                    raise FailedProcess(f"wc.py printed {printed!r} instead of {expected!r}")
+                    raise FailedProcessError(f"wc.py printed {printed!r} instead of {expected!r}")
                 result.checksum = list(map(int, expected.split()[:3]))
-        except FailedProcess as failure:
+        except FailedProcessError as failure:
             result.error = str(failure)
     return result
 
@@ -146,7 +146,7 @@ def timed(command: Sequence[str | Path], **environment: str) -> tuple[float, str
     return time.perf_counter() - begin, printed
 
 
-def mark(results: Sequence[Result], failure: FailedProcess) -> None:
+def mark(results: Sequence[Result], failure: FailedProcessError) -> None:
     """Notes the failure in the rows that it left incomplete."""
     for result in results:
         if result.checksum is None:

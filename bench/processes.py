@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class FailedProcess(Exception):
+class FailedProcessError(Exception):
     """A measured process that did not end well, with its last words."""
 
 
@@ -29,10 +29,10 @@ def run(command: Sequence[str | Path], seconds: float = 600, **environment: str)
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise FailedProcess(f"{Path(command[0]).name}: still running after {seconds:g} s") from None
+        raise FailedProcessError(f"{Path(command[0]).name}: still running after {seconds:g} s") from None
     if done.returncode != 0:
         words = done.stderr.strip().splitlines()[-5:]
-        raise FailedProcess("\n".join([f"{Path(command[0]).name}: status {done.returncode}", *words]))
+        raise FailedProcessError("\n".join([f"{Path(command[0]).name}: status {done.returncode}", *words]))
     return done.stdout
 
 

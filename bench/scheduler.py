@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.processes import ROOT, FailedProcess, run
+from bench.processes import ROOT, FailedProcessError, run
 from bench.results import Result
 
 
@@ -63,7 +63,7 @@ def measure(
                     if go_program:
                         result.peer.append(one_process([go_program], row, count, result, versions))
                     result.gopark.append(one_process(gopark_program, row, count, result, versions))
-                except FailedProcess as failure:
+                except FailedProcessError as failure:
                     result.error = str(failure)
     return list(results.values()), versions
 
@@ -86,7 +86,7 @@ def seam(rounds: int, procs: Sequence[int], tell: Callable[[str], None]) -> list
             try:
                 result.peer.append(one_process(program, row, count, result, {}, GOPARKDEBUG="seam=0"))
                 result.gopark.append(one_process(program, row, count, result, {}))
-            except FailedProcess as failure:
+            except FailedProcessError as failure:
                 result.error = str(failure)
     return list(results.values())
 
@@ -111,9 +111,9 @@ def one_process(
     printed = run([*command, row.program, *map(str, sizes)], seconds=300, GOMAXPROCS=str(procs), **environment)
     line = json.loads(printed)
     if len(line["ns"]) != row.repetitions:
-        raise FailedProcess(f"{len(line['ns'])} samples instead of {row.repetitions}")
+        raise FailedProcessError(f"{len(line['ns'])} samples instead of {row.repetitions}")
     if result.checksum not in (None, line["checksum"]):
-        raise FailedProcess(f"checksum {line['checksum']} instead of {result.checksum}")
+        raise FailedProcessError(f"checksum {line['checksum']} instead of {result.checksum}")
     result.checksum = line["checksum"]
     versions["gopark" if "gopark" in line["version"] else "go"] = line["version"]
     return [elapsed / row.operations for elapsed in line["ns"]]

@@ -217,7 +217,7 @@ def end_beside_holders(n):
 @go.func
 def end_before_they_start(n):
     """The arguments of goroutines that never get their turn."""
-    c, arrived = go.chan(int), go.WaitGroup()
+    arrived = go.WaitGroup()
     arrived.add(n)
     a = np.ones(8)
     for _ in range(n):

@@ -739,7 +739,7 @@ def overflows(times):
             go.run(deep_beside, 1000, 10**9, False)
             return "nothing was raised"
         except go.StackOverflowError as e:
-            if "deep_child" not in formatted(e) :
+            if "deep_child" not in formatted(e):
                 return formatted(e)
         if go.num_goroutine() != 0:
             return "goroutines are left"

@@ -102,7 +102,8 @@ def traffic(producers, consumers, each, cap):
 
 
 def traffics(r):
-    producers, consumers, each, cap = r.randint(1, 20), r.randint(1, 20), r.randint(1, 500), r.choice([0, 1, 3, 64, 1000])
+    producers, consumers, each = r.randint(1, 20), r.randint(1, 20), r.randint(1, 500)
+    cap = r.choice([0, 1, 3, 64, 1000])
     n = producers * each
     assert go.run(traffic, producers, consumers, each, cap) == n * (n - 1) // 2
 

@@ -153,8 +153,7 @@ class _NotBuiltError(Exception):
 
 
 def _image() -> str:
-    """The size of the runtime's code, if it is in the cache. (If another process is building it right now:
-    afterwards.)"""
+    """The size of the runtime's code, if it is in the cache; waits for another process that is just building it."""
 
     def refuse(unit: str, done: int, total: int) -> None:
         raise _NotBuiltError

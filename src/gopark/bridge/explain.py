@@ -1,5 +1,4 @@
-"""What went wrong, for the author of a program: compile errors in Python's terms, tracebacks of the program's own
-lines.
+"""What went wrong, for the author of a program: compile errors in Python's terms, tracebacks of its own lines.
 
 Numba reports a typing error as the history of its search: every implementation that it tried, once for literal
 arguments and once without, and the pass of the compiler that it was in. The author of a program asks three things:

@@ -78,7 +78,7 @@ def prim_code(kind: str, operation: str = "none", size: int = 0, pointer: bool =
     return KIND[kind] | size << 8 | (PTR_FLAG if pointer else 0) | OPERATIONS.index(operation) << 16
 
 
-# ---- status codes of a compiled function beyond Numba's (0 fine, -1 Python exception, -2 none, -3 stop, >= 1 exception)
+# ---- status codes of a compiled function beyond Numba's: 0 fine, -1 Python exception, -2 none, -3 stop, >= 1 exception
 STATUS_ENDED = -4  # the run of this goroutine has ended: leave every frame, look at no handler
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 # Kinds of events.
 BARRIER = "barrier"  # a pointer store that raises the barrier event; name: "Struct.field"
-SETTER = "setter"  # a pointer store without one; name: "Struct.field", detail: (setter, registry that keeps the target reachable)
+# A pointer store without the event; name: "Struct.field", detail: (setter, registry that keeps the target reachable)
+SETTER = "setter"
 CALL = "call"  # a call of another function; name: its symbol ("go.runqput") or the key of a FuncInfo
 INDIRECT = "indirect"  # a call through a code pointer; name: the class of pointers ("mstartfn", "finish", "entry")
 ADDRESS = "address"  # the address of a function is taken; name: its symbol, detail: (class of pointers,)

@@ -97,8 +97,7 @@ def struct(cls=None, *, notinheap=False, align=None, embedded=False):
     """Turn an annotated class into a struct.
 
     notinheap: objects live outside the collected heap.  align: {field: bytes} for fields that must start on a cache
-                                                         line
-    of their own.  embedded: as a field of another struct this one is a value inside it, not a reference (Mutex).
+    line of their own.  embedded: as a field of another struct this one is a value inside it, not a reference (Mutex).
     """
     frame = sys._getframe(1)
 
@@ -113,7 +112,8 @@ def struct(cls=None, *, notinheap=False, align=None, embedded=False):
                 raise TypeError(f"struct {cls.__name__}.{name}: a field has no default value; a missing field is zero")
             if inspect.isfunction(value):
                 raise TypeError(
-                    f"struct {cls.__name__}.{name}: a struct has no methods; write a @go.func that takes it as an argument"
+                    f"struct {cls.__name__}.{name}: a struct has no methods; "
+                    f"write a @go.func that takes it as an argument"
                 )
         namespace = {
             "__slots__": (),

@@ -21,9 +21,8 @@ set at its next poll; one that never started is let go by its entry stub.
 * R3  Only the ender touches exit* and tb of a Run, before notewakeup(done); the Python thread reads them afterwards.
 
 * R4  A G in the runnext of a P that computes without a pause would wait although other Ps are idle (proc.py, SC4).
-      Until there
-       is a sysmon, the thread in go.run looks every 10 ms: a runnext that stayed while its P's schedtick did not move
-       gets a spinning M.
+      Until there is a sysmon, the thread in go.run looks every 10 ms: a runnext that stayed while its P's schedtick did
+      not move gets a spinning M.
 
 **Deadlock.** A run is dead when none of its goroutines can ever run again. `lookrun` walks allgs: if every G of the run
 is Gwaiting it returns a number made of their identities and park sequence numbers, else 0. Two equal looks in a row

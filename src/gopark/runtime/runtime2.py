@@ -5,8 +5,9 @@ Stands for: src/runtime/runtime2.go at 41dbcc19ef09.
     G   a goroutine: a stack, a saved context, a status. Lies at the top of its own stack slab; allocated once, kept in
         the list `allgs` for ever, reused through free lists.
     M   a thread of the operating system, with a stack of its own (g0) for the scheduler's loop. In `allm` for ever.
-    P   the right to run go code, and everything that belongs to it: the local run queue, the allocation cache. In
-    `allp`. Run one call of `go.run`: it owns the goroutines that it started. In `allruns` for ever, reused.
+    P   the right to run go code, and everything that belongs to it: the local run queue, the allocation cache. In the
+        array `allp`.
+    Run one call of `go.run`: it owns the goroutines that it started. In `allruns` for ever, reused.
     sudog, hchan, waitq: a goroutine that waits for a channel; a channel; the queue between them.
 
 All but hchan live outside the collected heap and are immortal: the registries above are what keeps them reachable, and
