@@ -184,7 +184,7 @@ def pointer_words(cls, base=0):
 
 
 def annotation_words(annotation, base):
-    if annotation is Node or annotation in (go.Chan[int], go.Chan[Node]):
+    if annotation is Node or getattr(annotation, "__gopark_type__", None) is not None:
         return [base // 8]
     if isinstance(annotation, go.Embed):
         return pointer_words(annotation.struct, base)

@@ -80,7 +80,11 @@ def mutate(mutant: Mutant, copy: Path) -> None:
 @pytest.fixture(scope="module")
 def verdicts(request):
     """name -> the verdict, coming: all the mutants whose tests were selected, two at a time."""
-    wanted = {item.callspec.params["mutant"].name for item in request.session.items if hasattr(item, "callspec")}
+    wanted = {
+        item.callspec.params["mutant"].name
+        for item in request.session.items
+        if "mutant" in getattr(getattr(item, "callspec", None), "params", ())
+    }
     with ThreadPoolExecutor(2) as pool:
         coming = {
             mutant.name: pool.submit(vet, functools.partial(mutate, mutant))

@@ -469,7 +469,6 @@ def spawns_what_does_not_compile():
 @pytest.mark.parametrize(
     "function, words",
     [
-        (spawns_njit, ["go.spawn takes a function decorated with @go.func", "plain_square", "@njit"]),
         (spawns_number, ["go.spawn takes a function decorated with @go.func"]),
         (spawns_plain, ["plain_function"]),
         (spawns_struct, ["go.spawn takes a function decorated with @go.func", "Item"]),
@@ -489,6 +488,20 @@ def test_refused_at_compile_time(function, words):
         assert word in text
     assert "test_spawn.py" in text
     assert go.run(double, 4) == 8
+
+
+def refusal_of_njit():
+    try:
+        go.run(spawns_njit)
+    except Exception as e:
+        return str(e)
+    return "nothing was raised"
+
+
+def test_a_plain_njit_function_is_no_goroutine():
+    text = subprocesses.call(__name__, "refusal_of_njit")
+    assert "go.spawn takes a function decorated with @go.func" in text
+    assert "plain_square, which is compiled by @njit" in text
 
 
 def test_spawn_from_python_says_what_to_do():

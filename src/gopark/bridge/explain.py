@@ -46,7 +46,7 @@ _NO_IMPLEMENTATION = re.compile(
     r"^No implementation of function .* found for signature:\s+>>> ([\w.<>]+)\((.*)\)\s*$", re.MULTILINE
 )
 _BOTH_WAYS = re.compile(
-    r"- Resolution failure for literal arguments:\n.*?\n- Resolution failure for non-literal arguments:\n", re.DOTALL
+    r"- Resolution failure for literal arguments:\n(.*?)\n- Resolution failure for non-literal arguments:\n", re.DOTALL
 )
 _REST = re.compile(r"^(During: |File \"|This error may have been caused by)", re.MULTILINE)
 _PIPELINE = re.compile(r"^Failed in .* mode pipeline \(step: .*\)\n", re.MULTILINE)
@@ -130,8 +130,9 @@ def _message(text: str) -> str:
         kind = argument[2].rpartition(".")[2]
         return f"argument {int(argument[1]) + 1} is a {kind}, which compiled code cannot take"
     both = _BOTH_WAYS.search(text)
-    if both:
-        text = text[both.end() :]
+    if both:  # Numba may have only the first to tell, and says None for the second
+        rest = text[both.end() :]
+        text = both[1] if rest.startswith("None") else rest
     specific = _SPECIFIC.search(text)
     if specific:
         return _message(textwrap.dedent(specific[1]))

@@ -36,6 +36,7 @@ from gopark.compiler.numba_api import (
     i8p,
     i32,
     i64,
+    ir,
     lir,
     llb,
     rtsys,
@@ -133,7 +134,8 @@ def _emit_main(context, module, fndesc, fn_type, record_type, entry):
 
     stop = extern(module, "go.runstop", i8p, [i64, i64])
     b.position_at_end(dead)
-    b.call(extern(module, "go.hook.dead", void, [i64]), [run])
+    with b.if_then(cgutils.is_null(b, b.load(interrupted))):
+        b.call(extern(module, "go.hook.dead", void, [i64]), [run])
     b.call(stop, [run, const(EXIT_DEADLOCK)])
     b.branch(wait)
 
@@ -151,7 +153,9 @@ def _emit_main(context, module, fndesc, fn_type, record_type, entry):
     b.position_at_end(done)
     code = _run_field(b, run, "exitcode")
     fine = b.or_(b.icmp_signed("==", code, const(0)), b.icmp_signed("==", code, const(-2)))
-    with b.if_then(b.not_(fine), likely=False):
+    # the hooks run Python: not while the exception of an interrupt is pending
+    quiet = cgutils.is_null(b, b.load(interrupted))
+    with b.if_then(b.and_(b.not_(fine), quiet), likely=False):
         b.call(extern(module, "go.hook.failed", void, [i64]), [run])
     exception = b.inttoptr(_run_field(b, run, "exitexc"), callconv.excinfo_ptr_t)
     b.store(exception, f.args[1])
@@ -237,7 +241,8 @@ def _refuse_result(dispatcher, ty):
     if holds_pointers(ty) or isinstance(ty, Embedded):
         raise errors.TypingError(
             f"{dispatcher.__name__} returns {ty}: objects of the collected heap cannot be handed to Python yet. "
-            f"Return numbers, tuples, strings or arrays"
+            f"Return numbers, tuples, strings or arrays",
+            loc=ir.Loc(dispatcher.py_func.__code__.co_filename, dispatcher.py_func.__code__.co_firstlineno),
         )
 
 

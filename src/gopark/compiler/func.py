@@ -148,8 +148,15 @@ class GoContext(cpu.CPUContext):
         return errpath.GoCallConv(self)
 
 
+class TwinTarget(GoTarget):
+    """Plain @njit functions as goroutines call them: compiled as go code, but gopark's own operations do not type."""
+
+    go_code = False
+
+
 class _GoTargetDescr(CPUTarget):
     _context = None
+    target = GoTarget
 
     @property
     def target_context(self):
@@ -157,12 +164,16 @@ class _GoTargetDescr(CPUTarget):
             asm_amd64.initialize_llvm()
             self._context = cpu_target.target_context.subtarget()
             self._context.__class__ = GoContext
-            self._context.target = GoTarget
+            self._context.target = self.target
         return self._context
 
     @property
     def typing_context(self):
         return cpu_target.typing_context
+
+
+class _TwinTargetDescr(_GoTargetDescr):
+    target = TwinTarget
 
 
 # ---- passes
@@ -234,7 +245,7 @@ def twin(dispatcher: CPUDispatcher) -> GoDispatcher:
             )
         kept = ("fastmath", "error_model", "boundscheck", "inline", "forceinline")
         options = {k: v for k, v in dispatcher.targetoptions.items() if k in kept}
-        found = GoDispatcher(dispatcher.py_func, targetoptions=_options(options), pipeline_class=_CalleeCompiler)
+        found = _Twin(dispatcher.py_func, targetoptions=_options(options), pipeline_class=_CalleeCompiler)
         dispatcher.__dict__["_gopark_twin"] = found
     return found
 
@@ -726,17 +737,26 @@ def _settle() -> None:
         keep()
 
 
+class _Twin(GoDispatcher):
+    """The twin of a plain @njit function."""
+
+    targetdescr = _TwinTargetDescr("gopark_twin")
+
+
 target_registry["gopark"] = GoTarget
+target_registry["gopark_twin"] = TwinTarget
 dispatcher_registry[GoTarget] = GoDispatcher
+dispatcher_registry[TwinTarget] = _Twin
 
 
 def _jit_for_target(*args, **options):
     """How Numba compiles the bodies of @overload for this target."""
-    options = {k: v for k, v in options.items() if k not in ("cache", "pipeline_class", "target")}
+    options = {k: v for k, v in options.items() if k not in ("cache", "locals", "pipeline_class", "target")}
     return lambda f: GoDispatcher(f, targetoptions=_options(options), pipeline_class=_CalleeCompiler)
 
 
 jit_registry[GoTarget] = _jit_for_target
+jit_registry[TwinTarget] = _jit_for_target  # what Numba implements in Python is go code
 
 _FUNC_OPTIONS = {"boundscheck", "fastmath", "cache"}
 
@@ -776,7 +796,7 @@ def func(py_func=None, **options):
     return decorate if py_func is None else decorate(py_func)
 
 
-def _pragma(name):
+def _pragma(name, doc):
     def decorate(f):
         target = getattr(f, "py_func", f)
         if not inspect.isfunction(target):
@@ -785,9 +805,19 @@ def _pragma(name):
         return f
 
     decorate.__name__ = decorate.__qualname__ = name
+    decorate.__doc__ = doc
     return decorate
 
 
-nowritebarrier = _pragma("nowritebarrier")
-nowritebarrierrec = _pragma("nowritebarrierrec")
-yeswritebarrierrec = _pragma("yeswritebarrierrec")
+nowritebarrier = _pragma(
+    "nowritebarrier",
+    "Declare that the function itself contains no pointer store that would need a write barrier; WriteBarrierError if it does.",
+)
+nowritebarrierrec = _pragma(
+    "nowritebarrierrec",
+    "The same for everything the function calls, too. The error shows the shortest chain of calls to the store.",
+)
+yeswritebarrierrec = _pragma(
+    "yeswritebarrierrec",
+    "Cut: callers that are declared @nowritebarrierrec are not held responsible for what this function does.",
+)

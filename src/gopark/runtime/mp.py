@@ -48,7 +48,7 @@ from gopark.runtime.prims import (
     xadd,
 )
 from gopark.runtime.runtime2 import M, P, Pidle, Prunning, sched
-from gopark.runtime.stack import G0_SLABS, GUARD, stackalloc
+from gopark.runtime.stack import GUARD, g0slabs, stackalloc
 
 SIGNAL_STACK = 64 << 10  # at the low end of an M's stack, above the guard
 
@@ -131,7 +131,7 @@ def newm(fn: int, pp: P):
     closure)."""
     mp = ptr(M, persistentalloc(sizeof(M)))
     mp.id = xadd(sched, "mcount", 1)
-    g0 = stackalloc(G0_SLABS)
+    g0 = stackalloc(g0slabs())
     setMNoWriteBarrier(g0, "m", mp, "allm")
     setGNoWriteBarrier(mp, "g0", g0, "g0")
     setPNoWriteBarrier(mp, "nextp", pp, "allp")

@@ -22,9 +22,9 @@ from gopark.compiler.image import NO_P, WITH_P, fn
 from gopark.compiler.structs import struct
 from gopark.runtime.mheap import metabytes, mheap_, slotsize
 from gopark.runtime.persistent import persistent
-from gopark.runtime.prims import ptr
+from gopark.runtime.prims import ptr, stackbytes
 from gopark.runtime.runtime2 import MaxGomaxprocs, Mcache, sched
-from gopark.runtime.stack import G0_SLABS, STACK
+from gopark.runtime.stack import g0slabs
 
 
 @struct(notinheap=True)
@@ -71,8 +71,8 @@ def readmemstats(out: int):
     st.heap_sys = sched.heapend - sched.heapstart
     st.heap_inuse = mheap_.inuse
     st.heap_idle = st.heap_sys - st.heap_inuse
-    st.stack_sys = (sched.allglen + sched.mcount * (G0_SLABS - 1)) * STACK
-    st.stack_inuse = st.stack_sys - freestacks * STACK
+    st.stack_sys = (sched.allglen + sched.mcount * (g0slabs() - 1)) * stackbytes()
+    st.stack_inuse = st.stack_sys - freestacks * stackbytes()
     st.gc_sys = metabytes(st.heap_sys)
     st.other_sys = persistent.total
     st.sys = st.heap_sys + st.stack_sys + st.gc_sys + st.other_sys

@@ -508,6 +508,16 @@ def callfn(typingctx, cls, function, argument):
     return types.none(cls, I, I), codegen
 
 
+@intrinsic
+def stackbytes(typingctx):
+    """The size of a goroutine's stack slab: a constant of the image, read from the settings when it is compiled."""
+
+    def codegen(context, b, sig, args):
+        return const(abi.stack_size())
+
+    return I(), codegen
+
+
 # ---- texts and throw
 
 

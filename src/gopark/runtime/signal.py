@@ -22,9 +22,9 @@ from gopark.compiler.image import NO_P, fn
 from gopark.compiler.structs import Array, struct, var
 from gopark.runtime.os_linux import SYS_rt_sigaction, SYS_sigaltstack, exit, write
 from gopark.runtime.panic import dying, printhex
-from gopark.runtime.prims import addr, fieldaddr, funcaddr, gof, local, rawload, symaddr, syscall6, text
+from gopark.runtime.prims import addr, fieldaddr, funcaddr, gof, local, rawload, stackbytes, symaddr, syscall6, text
 from gopark.runtime.runtime2 import M
-from gopark.runtime.stack import GUARD, STACK, stackarena
+from gopark.runtime.stack import GUARD, stackarena
 from gopark.runtime.traceback import tracebackothers, writeint
 
 SIGBUS, SIGSEGV = 7, 11
@@ -98,7 +98,7 @@ def sighandler(number: int, info: int, context: int):
         return
     address = rawload(info + SI_ADDR)
     dying()
-    if stackarena(address) and (address & (STACK - 1)) < GUARD:
+    if stackarena(address) and (address & (stackbytes() - 1)) < GUARD:
         write(2, text("fatal error: stack overflow: the guard page of a goroutine was hit, goroutine "), 77)
     else:
         write(2, text("fatal error: unexpected memory fault on a goroutine, goroutine "), 63)

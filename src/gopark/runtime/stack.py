@@ -22,7 +22,6 @@ registry. gfput and gfget need a P. Raw memory: the first words of a new stack.
 
 from __future__ import annotations
 
-from gopark.compiler import abi
 from gopark.compiler.image import WITH_P, fn
 from gopark.runtime.lock_futex import lock, unlock
 from gopark.runtime.os_linux import MADV_GUARD_INSTALL, MADV_NOHUGEPAGE, madvise, sysGuard, sysMap, sysReserve
@@ -36,37 +35,45 @@ from gopark.runtime.prims import (
     rawstore,
     setGNoWriteBarrier,
     setRunNoWriteBarrier,
+    stackbytes,
     symaddr,
     throw,
 )
 from gopark.runtime.runtime2 import G, Gdead, Grunnable, P, Run, sched
 
-STACK = abi.stack_size()
 GUARD = 16 << 10
 ROOM = 12 << 10
-G0_SLABS = max(2, (8 << 20) // STACK)
+G0_BYTES = 8 << 20  # the stack of an M, at least two slabs
 ARENA = 1 << 40
 ARENA_MINIMUM = 1 << 30
-COMMIT = max(64 << 20, STACK)
+COMMIT = 64 << 20  # no slab is larger (config.py)
 MPROTECT_GUARDS = 16000  # of the 65530 mappings a process may have
 GFREE_LOCAL, GFREE_BATCH = 64, 32
+
+
+@fn(inline=True)
+def g0slabs() -> int:
+    """Slabs of an M's stack."""
+    n = G0_BYTES // stackbytes()
+    return 2 if n < 2 else n
 
 
 @fn(inline=False)
 def stackinit():
     """Reserve the arena."""
+    slab = stackbytes()
     size = ARENA
-    base = sysReserve(size + STACK)
+    base = sysReserve(size + slab)
     while base < 0:
         size //= 2
         if size < ARENA_MINIMUM:
             throw("out of address space for goroutine stacks")
-        base = sysReserve(size + STACK)
-    lo = (base + STACK - 1) & -STACK
+        base = sysReserve(size + slab)
+    lo = (base + slab - 1) & -slab
     sched.stackstart = lo
     sched.stackbump = lo
     sched.stackmapped = lo
-    sched.stackend = lo + size // STACK * STACK
+    sched.stackend = lo + size // slab * slab
     sched.guardok = 1
 
 
@@ -81,7 +88,8 @@ def stackalloc(slabs: int) -> G:
     """A new stack with its G, which is entered in allgs. Takes stacklock and allglock."""
     lock(sched.stacklock)
     lo = sched.stackbump
-    hi = lo + STACK * slabs
+    slab = stackbytes()
+    hi = lo + slab * slabs
     if hi > sched.stackend:
         throw("out of address space for goroutine stacks")
     while hi > sched.stackmapped:
@@ -96,7 +104,7 @@ def stackalloc(slabs: int) -> G:
         sysGuard(lo, GUARD)
         sched.guards += 1
     unlock(sched.stacklock)
-    gp = gof(hi - STACK)
+    gp = gof(hi - slab)
     gp.stacklo = lo
     gp.stackguard = lo + GUARD + ROOM
     gp.atomicstatus = Gdead
