@@ -120,7 +120,7 @@ class Program:
             simple += [[f"if (r + {c}) % 3 == 0:", "    raise"]]
         if depth == 0:
             simple += [[f"if (r + k) % {c + 5} == 3:", f"    return r + {n}"]]
-        if depth >= 3 or self.size > 5 or r.random() < 0.45:
+        if depth >= 3 or self.size > 3 or r.random() < 0.45:
             return r.choice(simple)
         if r.random() < 0.2 and depth < 3:
             body = self.block(depth + 1, True, handler)
@@ -203,15 +203,19 @@ def check(seeds):
     return refusals, errors
 
 
+@pytest.mark.timeout(300)
 def test_random_programs_do_what_python_does():
-    refusals, errors = check(range(40))
-    assert refusals < 0.2 * 40
-    assert errors > 40, "the programs hardly ever fail: they test nothing"
+    """Numba makes a block of every instruction inside a try, so a program takes a second or two to compile."""
+    count = 24
+    refusals, errors = check(range(count))
+    assert refusals < 0.2 * count
+    assert errors > 2 * count, "the programs hardly ever fail: they test nothing"
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_many_random_programs_do_what_python_does():
-    refusals, errors = check(range(1000, 1500))
-    assert refusals < 0.2 * 500
-    assert errors > 500
+    count = 500
+    refusals, errors = check(range(1000, 1000 + count))
+    assert refusals < 0.2 * count
+    assert errors > 2 * count

@@ -89,13 +89,17 @@ def main(n):
     node = Node(n, None)
     m = peek(this_g() + G_M)
     p = peek(m + M_P)
+    status = peek(p + P_STATUS)
     if n == 1:
         poke(m + M_P, 0)
     elif n == 2:
         poke(p + P_M, m + 64)
     elif n == 3:
-        poke(p + P_STATUS, peek(p + P_STATUS) + 1)
+        poke(p + P_STATUS, status + 1)
     node.next = node
+    poke(m + M_P, p)
+    poke(p + P_M, m)
+    poke(p + P_STATUS, status)
     return node.next.value
 
 print(go.run(main, 0), flush=True)
@@ -118,16 +122,11 @@ def test_a_pointer_store_without_a_running_p_of_its_own(which, words):
     assert re.match(re.escape(words) + "[0-9a-f]{16}\n", err)
 
 
-def test_without_the_check_nothing_is_said():
-    """The control: the same program without GOPARKDEBUG=wbcheck=1 does not say a word about a barrier."""
-    program = PROLOGUE + BARRIER.replace("return node.next.value", "os_exit(0)").replace("WHICH", "1")
-    program = program.replace(
-        "@go.func(cache=False)\ndef main(n):",
-        "os_exit = types.ExternalFunction('_exit', types.void(types.intc))\n\n@go.func(cache=False)\ndef main(n):",
-    ).replace("print(go.run(main, 0), flush=True)\n", "")
-    plain = {k: v for k, v in environment().items() if k != "GOPARKDEBUG"}
-    done = subprocess.run([sys.executable, "-c", program], env=plain, capture_output=True, text=True, timeout=100)
-    assert (done.returncode, done.stderr) == (0, "")
+@pytest.mark.parametrize("which", [1, 2, 3])
+def test_without_the_check_the_same_programs_go_on(which):
+    """The control: it is the check that finds them, and nothing else dies of what they do."""
+    program = BARRIER.replace("WHICH", str(which)).replace('"survived"', '"and on"')
+    assert last_words(program, status=0, GOPARKDEBUG="wbcheck=0") == (f"0\n{which} and on\n", "")
 
 
 # ---- Ms and Ps in states that must not be
@@ -190,7 +189,7 @@ FAULT = "fatal error: unexpected memory fault on a goroutine, goroutine "
 @pytest.mark.parametrize(
     ("what", "address"),
     [
-        ("peek(16)", 16),
+        ("n += peek(16)", 16),
         ("poke(24, 1)", 24),
         ("execute(40)", 40),
     ],
@@ -377,17 +376,12 @@ print("survived")
 def test_a_handler_that_was_installed_before_boot_still_gets_pythons_faults():
     """The chain behind ours: what was there is put back, and the instruction meets it."""
     program = """
-faulthandler.enable(file=open(sys.argv[1], "w") if len(sys.argv) > 1 else sys.stdout)
+faulthandler.enable(file=sys.stdout)
 go.run(fine, 1)
-go.run(fine, 2)
-os.kill(os.getpid(), 0)
 ctypes.string_at(0)
 """
     out, _ = last_words(program, status=-signal.SIGSEGV)
     assert "Fatal Python error: Segmentation fault" in out
-
-
-# ---- the end of a process is reported to its parent as Go does
 
 
 def test_a_python_exception_that_ends_the_program_is_not_a_throw():
@@ -400,4 +394,4 @@ def main(n):
 go.run(main, 0)
 """
     _, err = last_words(program, status=1)
-    assert err.rstrip().endswith("ZeroDivisionError: division by zero") and "fatal error" not in err
+    assert err.splitlines()[-1].startswith("ZeroDivisionError") and "fatal error" not in err

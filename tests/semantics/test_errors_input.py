@@ -475,7 +475,8 @@ def container_work(n):
     """Numba's own containers of plain values."""
     squares = {i: i * i for i in range(n)}
     names = {"a": 1.5}
-    seen = {i % 3 for i in range(n)}
+    seen = {0, 1}
+    seen.add(n % 3 + 1)
     items = [i for i in range(n)]
     items.append(5)
     return squares[n - 1], names["a"], len(seen), sum(items)

@@ -67,7 +67,7 @@ def _python_frame(frame: linetable.Frame):
     code = _codes.get(frame)
     if code is None:
         source = "\n" * (frame.line - 1) + "raise _gopark"
-        name = frame.function.rpartition(".")[2]
+        name = frame.function if frame.function.startswith("...") else frame.function.rpartition(".")[2]
         code = compile(source, frame.file, "exec").replace(co_name=name, co_qualname=frame.function)
         _codes[frame] = code
     try:

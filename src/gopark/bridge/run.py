@@ -265,6 +265,7 @@ def run(fn, /, *args, **kwargs):
         raise TypeError(f"go.run(f, ...): {getattr(fn, '__name__', fn)!r} is no go function; {hint}")
     try:
         bound = inspect.signature(fn.py_func).bind(*args, **kwargs)
+        bound.apply_defaults()
     except TypeError as e:
         raise TypeError(f"go.run({fn.__name__}, ...): {e}") from None
     boot.boot()
@@ -285,7 +286,10 @@ def run(fn, /, *args, **kwargs):
         if failure is None:
             raise
         raised = _explain(e, failure, deadlock)
-    raise raised
+    try:
+        raise raised
+    finally:
+        del raised, bound, args, kwargs  # the traceback holds this frame: it must hold neither itself nor the arguments
 
 
 def _explain(e, failure, deadlock):

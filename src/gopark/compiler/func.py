@@ -65,6 +65,7 @@ from gopark.compiler.numba_api import (
 )
 from gopark.compiler.structs import (
     Embedded,
+    InlineArray,
     Ref,
     StructMeta,
     ensure_descriptor,
@@ -229,23 +230,24 @@ class _Twins(FunctionPass):
                 if isinstance(s, ir.Assign) and isinstance(s.value, (ir.Global, ir.FreeVar)):
                     value = s.value.value
                     if type(value) is CPUDispatcher:
-                        s.value.value = twin(value)
+                        s.value.value = twin(value, s.loc)
                         changed = True
         return changed
 
 
-def twin(dispatcher: CPUDispatcher) -> GoDispatcher:
+def twin(dispatcher: CPUDispatcher, loc=None) -> GoDispatcher:
     """The same function for goroutines."""
     found = dispatcher.__dict__.get("_gopark_twin")
     if found is None:
         if dispatcher.targetoptions.get("parallel"):
             raise errors.UnsupportedError(
                 f"{dispatcher.__name__} is compiled with parallel=True, which starts threads of its own and cannot run "
-                f"on a goroutine. Use go.spawn and a channel instead, or call it from Python before go.run"
+                f"on a goroutine. Use go.spawn and a channel instead, or call it from Python before go.run",
+                loc=loc,
             )
         kept = ("fastmath", "error_model", "boundscheck", "inline", "forceinline")
         options = {k: v for k, v in dispatcher.targetoptions.items() if k in kept}
-        found = _Twin(dispatcher.py_func, targetoptions=_options(options), pipeline_class=_CalleeCompiler)
+        found = Twin(dispatcher.py_func, targetoptions=_options(options), pipeline_class=_CalleeCompiler)
         dispatcher.__dict__["_gopark_twin"] = found
     return found
 
@@ -290,7 +292,13 @@ class _Refuse(FunctionPass):
         if not isinstance(target, Ref):
             return
         wanted = lower.field_type(target, s.attr)
-        lower.refuse_interior(given, f"storing it in {target.struct.__name__}.{s.attr}")
+        lower.refuse_interior(given, f"storing it in {target.struct.__name__}.{s.attr}", s.loc)
+        if isinstance(wanted, (Embedded, InlineArray)):
+            raise errors.TypingError(
+                f"{name}: {target.struct.__name__}.{s.attr} is a value inside the object; "
+                f"it cannot be replaced, only changed",
+                loc=s.loc,
+            )
         if not lower.convertible(state.typingctx, given, wanted):
             raise errors.TypingError(
                 f"{name}: cannot store {given} in {target.struct.__name__}.{s.attr}, which is {wanted}", loc=s.loc
@@ -737,7 +745,7 @@ def _settle() -> None:
         keep()
 
 
-class _Twin(GoDispatcher):
+class Twin(GoDispatcher):
     """The twin of a plain @njit function."""
 
     targetdescr = _TwinTargetDescr("gopark_twin")
@@ -746,7 +754,7 @@ class _Twin(GoDispatcher):
 target_registry["gopark"] = GoTarget
 target_registry["gopark_twin"] = TwinTarget
 dispatcher_registry[GoTarget] = GoDispatcher
-dispatcher_registry[TwinTarget] = _Twin
+dispatcher_registry[TwinTarget] = Twin
 
 
 def _jit_for_target(*args, **options):

@@ -101,6 +101,8 @@ def convertible(typing_context, given, wanted) -> bool:
         return True
     if isinstance(wanted, (types.Float, types.Complex)) and isinstance(given, (types.Integer, types.IntegerLiteral)):
         return True
+    if isinstance(wanted, types.Float) and isinstance(given, types.Float):
+        return True  # as when an element of an array is assigned
     if isinstance(wanted, types.Integer) and isinstance(given, types.IntegerLiteral):
         return wanted.minval <= given.literal_value <= wanted.maxval
     if isinstance(wanted, types.Integer) and isinstance(given, types.Integer):
@@ -270,6 +272,15 @@ def declare_nillable(cls) -> None:
         def generic(self, args, kws):
             return signature(types.boolean, args[0]) if isinstance(args[0], cls) else None
 
+    @infer_global(operator.not_)
+    class _Not(AbstractTemplate):
+        def generic(self, args, kws):
+            return signature(types.boolean, args[0]) if isinstance(args[0], cls) else None
+
+    @lower_builtin(operator.not_, cls)
+    def _lower_not(context, builder, sig, args):
+        return cgutils.is_null(builder, args[0])
+
     @lower_builtin(bool, cls)
     def _lower_truth(context, builder, sig, args):
         return cgutils.is_not_null(builder, args[0])
@@ -371,12 +382,13 @@ def _store_field(context, b, sig, args, name):
     )
 
 
-def refuse_interior(ty, doing: str) -> None:
+def refuse_interior(ty, doing: str, loc=None) -> None:
     """A typing error if `ty` refers to the inside of an object and would outlive the statement."""
     if isinstance(ty, Embedded) and not ty.struct._notinheap:
         raise errors.TypingError(
             f"{ty.struct.__name__} here is a value inside another object: {doing} would let its address escape. "
-            f"Use it through its owner, or pass the owner"
+            f"Use it through its owner, or pass the owner",
+            loc=loc,
         )
 
 
@@ -428,6 +440,19 @@ class LinesBuilder(debuginfo.DIBuilder):
     def __init__(self, module, filepath, cgctx, directives_only):
         super().__init__(module, filepath, cgctx, directives_only)
         self._no_types = None
+
+    def _di_compile_unit(self):
+        # Also for what Numba compiles for itself (array expressions): LLVM aborts when units of other kinds are linked.
+        unit = {
+            "language": lir.DIToken("DW_LANG_C_plus_plus"),
+            "file": self.difile,
+            "producer": "gopark",
+            "runtimeVersion": 0,
+            "isOptimized": True,
+            "emissionKind": lir.DIToken("LineTablesOnly"),
+            "debugInfoForProfiling": True,
+        }
+        return self.module.add_debug_info("DICompileUnit", unit, is_distinct=True)
 
     def _di_subroutine_type(self, line, function, argmap):
         if self._no_types is None:

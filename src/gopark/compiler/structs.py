@@ -327,7 +327,7 @@ def find_struct(module: str, qualname: str) -> StructMeta:
     return STRUCTS[module, qualname]
 
 
-class Ref(types.Type):
+class Ref(types.Hashable):
     """Base of the references to a struct."""
 
     prefix = "Ref"

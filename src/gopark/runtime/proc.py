@@ -191,21 +191,42 @@ def parkforever(reason: int):
 @fn(inline=False, entered=WITH_P)
 def gosched():
     """Let others run. Returns at once if there are none."""
+    goyield()
+
+
+@fn
+def goyield() -> bool:
+    """gosched; False if nobody was there to run."""
     gp = getg()
-    mp = gp.m
-    pp = mp.p
+    pp = gp.m.p
     tick = pp.schedtick + 1
     pp.schedtick = tick
+    next = None
     if tick % FAIRNESS != 0:
         next = runqget(pp)
-        if next is not None:
-            gp.atomicstatus = Grunnable
-            gswitch(gp, next, ACT_YIELD, None)
-            return
-        if sched.runqsize == 0:
-            return
+    if next is None:
+        next = yieldto(pp, tick)
+        if next is None:
+            return False
     gp.atomicstatus = Grunnable
-    gswitch(gp, mp.g0, ACT_YIELD, None)
+    gswitch(gp, next, ACT_YIELD, None)
+    return True
+
+
+@fn(inline=False)
+def yieldto(pp: P, tick: int) -> G:
+    """Whom a goroutine that yields lets run when its own queue is empty, and every FAIRNESS-th time: the global queue first,
+    and what other Ps have queued up behind a goroutine that does not yield."""
+    if sched.runqsize > 0:
+        lock(sched.lock)
+        gp = globrunqget(pp, 1)
+        unlock(sched.lock)
+        if gp is not None:
+            return gp
+    gp = runqget(pp)
+    if gp is None and tick % FAIRNESS == 0:
+        gp = stealwork(pp, sched.gomaxprocs)
+    return gp
 
 
 # ---- birth and death
@@ -277,12 +298,14 @@ def findrunnable(mp: M) -> G:
     """A G to run. Entered and left with a P, not always the same."""
     while True:
         pp = mp.p
-        if pp.schedtick % FAIRNESS == 0 and sched.runqsize > 0:
-            lock(sched.lock)
-            gp = globrunqget(pp, 1)
-            unlock(sched.lock)
-            if gp is not None:
-                return gp
+        if pp.schedtick % FAIRNESS == 0:
+            if sched.runqsize > 0:
+                lock(sched.lock)
+                gp = globrunqget(pp, 1)
+                unlock(sched.lock)
+                if gp is not None:
+                    return gp
+            demotenext(pp)
         gp = runqget(pp)
         if gp is not None:
             return gp
@@ -312,6 +335,14 @@ def findrunnable(mp: M) -> G:
         if findrunnable_nop(mp):
             continue
         stopm(mp)
+
+
+@fn(inline=False)
+def demotenext(pp: P):
+    """The G in runnext to the end of the ring: two goroutines that wake each other must not starve those in the ring."""
+    next = pp.runnext
+    if next is not None and cas(pp, "runnext", next, None):
+        runqput(pp, next, False)
 
 
 @fn(inline=False)

@@ -56,7 +56,7 @@ from gopark.runtime.prims import (
     xadd,
     xchg,
 )
-from gopark.runtime.proc import claim, goexit, goready, gosched, newprocforeign
+from gopark.runtime.proc import claim, goexit, goready, goyield, newprocforeign
 from gopark.runtime.runtime2 import G, Gdead, Gwaiting, Run, TracebackFrames, sched
 
 TICK_NS = (
@@ -121,10 +121,18 @@ def runstart(entry: int, argp: int, n: int, where: int) -> int:
 @fn(inline=False, entered=NO_P)
 def runstop(r: int, code: int):
     """End the run from outside, with that exit code. runwait will say when it is done."""
+    run = ptr(Run, r)
     request = local(StopRequest)
     request.run = r
     request.code = code
     newprocforeign(None, funcaddr(runstopper, "entry"), addr(request), sizeof(StopRequest), 0)
+    # The helper needs a P: goroutines of the run that hold one are asked to yield.
+    gp = sched.allgs
+    while gp is not None:
+        if gp.run is run:
+            gp.stackguard = STACK_PREEMPT
+            xchg(gp, "preempt", 1)
+        gp = gp.alllink
 
 
 @fn(inline=False)
@@ -162,16 +170,13 @@ def runexit(code: int, exc: int):
 def endrun(run: Run, me: G):
     """Make every goroutine of the run but `me` leave, and wait until they have left. R1."""
     clean = 0
-    rounds = 0
     while clean < 2:
         if sweeprun(run, me):
             clean += 1
         else:
             clean = 0
-            gosched()
-            rounds += 1
-            if rounds > 64:
-                usleep(50)  # what is left runs on other Ms, in a loop without a poll
+            if not goyield():
+                usleep(50)  # what is left runs on other Ms, and has not come to its next poll
 
 
 @fn(inline=False)
@@ -217,12 +222,13 @@ def startended() -> int:
 
 @fn(inline=False, entered=WITH_P)
 def preempted() -> int:
-    """The slow path of a poll: 1 if the goroutine must leave."""
+    """The slow path of a poll: 1 if the goroutine must leave. If its run has not ended, somebody wants its P."""
     gp = getg()
     if gp.run is not None and load(gp.run, "ended") != 0:
         return 1
     gp.preempt = 0
-    return 0
+    goyield()
+    return 1 if gp.run is not None and load(gp.run, "ended") != 0 else 0
 
 
 @fn(inline=False, entered=NO_P)

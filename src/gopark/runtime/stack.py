@@ -22,7 +22,8 @@ registry. gfput and gfget need a P. Raw memory: the first words of a new stack.
 
 from __future__ import annotations
 
-from gopark.compiler.image import WITH_P, fn
+from gopark.compiler.image import WITH_P, fn, forward
+from gopark.compiler.numba_api import types
 from gopark.runtime.lock_futex import lock, unlock
 from gopark.runtime.os_linux import MADV_GUARD_INSTALL, MADV_NOHUGEPAGE, madvise, sysGuard, sysMap, sysReserve
 from gopark.runtime.prims import (
@@ -43,6 +44,8 @@ from gopark.runtime.runtime2 import G, Gdead, Grunnable, P, Run, sched
 
 GUARD = 16 << 10
 ROOM = 12 << 10
+preempted = forward("preempted", types.int64)
+
 G0_BYTES = 8 << 20  # the stack of an M, at least two slabs
 ARENA = 1 << 40
 ARENA_MINIMUM = 1 << 30
@@ -229,4 +232,7 @@ def morestack(lowest: int) -> int:
         return 1
     guard = gp.stacklo + GUARD + ROOM
     gp.stackguard = guard
-    return 2 if lowest < guard else 0
+    if lowest < guard:
+        return 2
+    preempted()  # the guard was raised to get the goroutine's attention
+    return 1 if gp.run is not None and load(gp.run, "ended") != 0 else 0

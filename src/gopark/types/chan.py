@@ -59,7 +59,7 @@ class Chan:
         return ChanType(resolve(self.element))
 
 
-class ChanType(Nillable, types.IterableType):
+class ChanType(Nillable, types.Hashable, types.IterableType):
     def __init__(self, dtype):
         self.dtype = dtype
         super().__init__(name=f"chan({dtype})")

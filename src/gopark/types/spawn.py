@@ -46,7 +46,7 @@ class _Spawn(AbstractTemplate):
         if not args:
             raise errors.TypingError("go.spawn(f, ...): which function?")
         dispatcher = _dispatcher_of(args[0])
-        if not isinstance(dispatcher, func.GoDispatcher):
+        if not isinstance(dispatcher, func.GoDispatcher) or isinstance(dispatcher, func.Twin):
             name = getattr(dispatcher, "__name__", None)
             what = f"{name}, which is compiled by @njit" if name else str(args[0])
             raise errors.TypingError(f"go.spawn takes a function decorated with @go.func, got {what}")
