@@ -13,7 +13,7 @@ from types import FunctionType
 
 import numpy as np
 import pytest
-from numba.core.errors import NumbaError
+from numba.core.errors import NumbaError, UnsupportedBytecodeError
 from numba.core.runtime import _nrt_python, rtsys
 
 import gopark as go
@@ -176,7 +176,7 @@ def refused(main):
     try:
         with contextlib.suppress(ValueError, KeyError, ZeroDivisionError, IndexError):
             go.run(main, log, 0)
-    except NumbaError:
+    except (NumbaError, UnsupportedBytecodeError):
         return True
     return False
 

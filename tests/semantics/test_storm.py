@@ -269,7 +269,7 @@ def deep(n):
 
 
 def ends(r):
-    how, goroutines, turns = r.randint(0, 3), r.randint(1, 60), r.randint(0, 60)
+    how, goroutines, turns = r.randint(0, 3), r.randint(1, 60), r.randint(1, 60)  # 0: main would never yield
     try:
         result = go.run(interrupted, how, goroutines, turns, 0)
     except (ZeroDivisionError, go.StackOverflowError) as e:

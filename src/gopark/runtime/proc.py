@@ -214,6 +214,16 @@ def goyield() -> bool:
 
 
 @fn(inline=False)
+def gopreempt():
+    """Give the P to somebody who waits for one: the global queue comes first."""
+    gp = getg()
+    next = yieldto(gp.m.p, 1)
+    if next is not None:
+        gp.atomicstatus = Grunnable
+        gswitch(gp, next, ACT_YIELD, None)
+
+
+@fn(inline=False)
 def yieldto(pp: P, tick: int) -> G:
     """Whom a goroutine that yields lets run when its own queue is empty, and every FAIRNESS-th time: the global queue first,
     and what other Ps have queued up behind a goroutine that does not yield."""

@@ -20,9 +20,9 @@ set at its next poll; one that never started is let go by its entry stub.
       because the one who waits there keeps the channel alive, and after it has gone the status or the lock differs.
 * R3  Only the ender touches exit* and tb of a Run, before notewakeup(done); the Python thread reads them afterwards.
 
-* R4  A G in the runnext of a P that computes without a pause would wait although other Ps are idle (proc.py, SC4).
-      Until there is a sysmon, the thread in go.run looks every 10 ms: a runnext that stayed while its P's schedtick did
-      not move gets a spinning M.
+* R4  Until there is a sysmon, the thread in go.run looks at the Ps every 10 ms. One whose schedtick did not move, although
+      goroutines wait in its runnext, in its ring or in the global queue, computes without a pause: if another P is idle,
+      an M is woken to steal; if not, the goroutine that runs is asked to yield at its next poll.
 
 **Deadlock.** A run is dead when none of its goroutines can ever run again. `lookrun` walks allgs: if every G of the run
 is Gwaiting it returns a number made of their identities and park sequence numbers, else 0. Two equal looks in a row
@@ -56,8 +56,9 @@ from gopark.runtime.prims import (
     xadd,
     xchg,
 )
-from gopark.runtime.proc import claim, goexit, goready, goyield, newprocforeign
-from gopark.runtime.runtime2 import G, Gdead, Gwaiting, Run, TracebackFrames, sched
+from gopark.runtime.proc import claim, goexit, gopreempt, goready, goyield, newprocforeign
+from gopark.runtime.runq import runqempty
+from gopark.runtime.runtime2 import G, Gdead, Gwaiting, P, Run, TracebackFrames, sched
 
 TICK_NS = (
     10_000_000  # how often a thread in go.run wakes up; every LOOK_TICKS it looks at its run, and Python at signals
@@ -130,8 +131,7 @@ def runstop(r: int, code: int):
     gp = sched.allgs
     while gp is not None:
         if gp.run is run:
-            gp.stackguard = STACK_PREEMPT
-            xchg(gp, "preempt", 1)
+            askpreempt(gp)
         gp = gp.alllink
 
 
@@ -189,8 +189,7 @@ def sweeprun(run: Run, me: G) -> bool:
             status = load(gp, "atomicstatus")
             if status != Gdead:
                 clean = False
-                gp.stackguard = STACK_PREEMPT
-                xchg(gp, "preempt", 1)
+                askpreempt(gp)
                 if status == Gwaiting:
                     claimended(gp)
         gp = gp.alllink
@@ -227,7 +226,7 @@ def preempted() -> int:
     if gp.run is not None and load(gp.run, "ended") != 0:
         return 1
     gp.preempt = 0
-    goyield()
+    gopreempt()
     return 1 if gp.run is not None and load(gp.run, "ended") != 0 else 0
 
 
@@ -251,7 +250,7 @@ def runwait(r: int) -> int:
             return RUN_DONE
         if load(run, "poke") != 0:
             break
-        kickstale()
+        lookps()
     poked = load(run, "poke") != 0
     store(run, "poke", 0)
     if load(run, "ended") != 0:
@@ -267,17 +266,32 @@ def runwait(r: int) -> int:
 
 
 @fn(inline=False)
-def kickstale():
-    """R4. Several threads may do this at once: at worst one M too many looks for work."""
-    if load(sched, "npidle") == 0:
-        return
+def lookps():
+    """R4. Several threads may do this at once: at worst an M looks for work in vain, or a goroutine yields too early."""
     for i in range(sched.gomaxprocs):
         pp = sched.allp[i]
         tick = load(pp, "schedtick")
-        if load(pp, "runnext") is not None and tick == load(pp, "ticklooked"):
-            wakep()
-            return
+        if tick == load(pp, "ticklooked") and (sched.runqsize > 0 or not runqempty(pp)):
+            if load(sched, "npidle") != 0:
+                wakep()
+            else:
+                preemptone(pp)
         store(pp, "ticklooked", tick)
+
+
+@fn(inline=False)
+def preemptone(pp: P):
+    """Ask whatever runs on pp to yield at its next poll. What it reads may be stale: a needless request is harmless."""
+    mp = pp.m
+    if mp is not None and mp.curg is not None:
+        askpreempt(mp.curg)
+
+
+@fn
+def askpreempt(gp: G):
+    """Get a goroutine's attention at its next poll, or at its next check of the stack."""
+    gp.stackguard = STACK_PREEMPT
+    xchg(gp, "preempt", 1)
 
 
 @fn(inline=False)

@@ -178,7 +178,7 @@ class P:
     m: M
     mcache: Mcache
     schedtick: int  # grows with every switch
-    ticklooked: int  # schedtick when somebody last looked for a stale runnext
+    ticklooked: int  # schedtick when the thread in go.run last looked (runs.py, R4)
     gfree: G
     gfreecnt: int
     rand: int
