@@ -436,15 +436,6 @@ def test_raises(function, arguments, error, words):
 
 
 @go.func
-def minimum_by_minus_one(a, b):
-    return a // b, a % b
-
-
-def test_the_one_division_that_overflows_wraps():
-    assert go.run(minimum_by_minus_one, -(2**63), -1) == (-(2**63), 0)
-
-
-@go.func
 def wraps(a, b):
     return a + b, a * b, -a
 

@@ -363,7 +363,13 @@ class _CalleeCompiler(CompilerBase):
         return [pm]
 
     def compile_extra(self, func):
-        result = super().compile_extra(func)
+        try:
+            result = super().compile_extra(func)
+        except errors.NumbaError as e:
+            code = func.__code__
+            if code.co_filename not in str(e):  # some of Numba's own errors say what, but not where
+                e.add_context(f"compiling {func.__qualname__} at {code.co_filename} ({code.co_firstlineno})")
+            raise
         info = result.metadata["go_info"]
         if info.pragmas:
             _pending.checks.append(info)
