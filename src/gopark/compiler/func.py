@@ -825,7 +825,7 @@ def _pragma(name, doc):
 
 nowritebarrier = _pragma(
     "nowritebarrier",
-    "Declare that the function itself contains no pointer store that would need a write barrier; WriteBarrierError if it does.",
+    "Declare that the function itself contains no pointer store that would need a write barrier, or raise WriteBarrierError.",
 )
 nowritebarrierrec = _pragma(
     "nowritebarrierrec",

@@ -225,8 +225,8 @@ def gopreempt():
 
 @fn(inline=False)
 def yieldto(pp: P, tick: int) -> G:
-    """Whom a goroutine that yields lets run when its own queue is empty, and every FAIRNESS-th time: the global queue first,
-    and what other Ps have queued up behind a goroutine that does not yield."""
+    """Whom a goroutine lets run that yields with an empty queue, or for the FAIRNESS-th time: the global queue first, and
+    what other Ps have queued up behind a goroutine that does not yield."""
     if sched.runqsize > 0:
         lock(sched.lock)
         gp = globrunqget(pp, 1)
@@ -349,7 +349,7 @@ def findrunnable(mp: M) -> G:
 
 @fn(inline=False)
 def demotenext(pp: P):
-    """The G in runnext to the end of the ring: two goroutines that wake each other must not starve those in the ring."""
+    """The G in runnext to the end of the ring: two that wake each other must not starve those in the ring."""
     next = pp.runnext
     if next is not None and cas(pp, "runnext", next, None):
         runqput(pp, next, False)

@@ -20,9 +20,9 @@ set at its next poll; one that never started is let go by its entry stub.
       because the one who waits there keeps the channel alive, and after it has gone the status or the lock differs.
 * R3  Only the ender touches exit* and tb of a Run, before notewakeup(done); the Python thread reads them afterwards.
 
-* R4  Until there is a sysmon, the thread in go.run looks at the Ps every 10 ms. One whose schedtick did not move, although
-      goroutines wait in its runnext, in its ring or in the global queue, computes without a pause: if another P is idle,
-      an M is woken to steal; if not, the goroutine that runs is asked to yield at its next poll.
+* R4  Until there is a sysmon, the thread in go.run looks at the Ps every 10 ms. One whose schedtick did not move while
+      goroutines wait in its runnext, in its ring or in the global queue computes without a pause: if another P is
+      idle, an M is woken to steal; if not, the goroutine that runs is asked to yield at its next poll.
 
 **Deadlock.** A run is dead when none of its goroutines can ever run again. `lookrun` walks allgs: if every G of the run
 is Gwaiting it returns a number made of their identities and park sequence numbers, else 0. Two equal looks in a row
@@ -267,7 +267,7 @@ def runwait(r: int) -> int:
 
 @fn(inline=False)
 def lookps():
-    """R4. Several threads may do this at once: at worst an M looks for work in vain, or a goroutine yields too early."""
+    """R4. Several threads may do this at once: at worst an M looks in vain, or a goroutine yields too early."""
     for i in range(sched.gomaxprocs):
         pp = sched.allp[i]
         tick = load(pp, "schedtick")
