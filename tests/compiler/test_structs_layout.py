@@ -64,7 +64,7 @@ def as_ctypes(annotation):
 
 
 def structure(fields, cls=None):
-    """A ctypes.Structure of the fields; of a struct of ours, whose annotations may be texts, with its least alignment."""
+    """A ctypes.Structure of the fields; with the least alignment of ours, if it stands for a struct."""
     scope = {**globals(), "Node": Node}
     resolved = [(n, eval(a, scope) if isinstance(a, str) else a) for n, a in fields]
     body = {"_fields_": [(n, as_ctypes(a)) for n, a in resolved]}

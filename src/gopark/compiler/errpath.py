@@ -34,6 +34,7 @@ import dis
 from gopark.compiler import abi, polls
 from gopark.compiler.lower import RecordingLower, probe_stack
 from gopark.compiler.numba_api import (
+    LABEL_SHIFT,
     callconv,
     cgutils,
     compute_cfg_from_blocks,
@@ -338,11 +339,22 @@ class UserLower(RecordingLower):
 
     def outside_try(self) -> bool:
         """Whether no try block covers the current block; False where the code object does not tell (inlined IR)."""
+        try:
+            return self._destination(self._label) is None
+        except KeyError:
+            return False
+
+    def _destination(self, label: int) -> int | None:
+        """The block where an error of the block goes, by the code object's exception table; None: out of the
+        function. Raises KeyError where the code object does not tell."""
         if self._table is None:
             code = self.func_ir.func_id.code
             self._table = dis._parse_exception_table(code)
-            self._offsets = {i.offset for i in dis.get_instructions(code)}
-        return self._label in self._offsets and not any(e.start <= self._label < e.end for e in self._table)
+            self._offsets = {i.offset for i in dis.get_instructions(code, show_caches=True)}
+        offset = label - LABEL_SHIFT
+        if offset not in self._offsets:
+            raise KeyError(label)
+        return next((e.target + LABEL_SHIFT for e in self._table if e.start <= offset < e.end), None)
 
     # ---- C4: handlers keep their exception, for `raise` and the end of `finally`
 
@@ -376,7 +388,20 @@ class UserLower(RecordingLower):
             self.call_conv.free_caught(self.builder, self.builder.load(slot))
 
     def _innermost_handler(self):
+        """The slot of the handler whose exception is current here.
+
+        Of the handlers that dominate the block, the innermost may be over already (`finally: try: ... except: ...`). A
+        handler's own code goes to the same place on an error as its first instruction; so climb from here, from one
+        destination to the next, until one is a handler's.
+        """
         around = [h for h in self._handlers if h in self._dominators[self._label]]
+        try:
+            at = self._destination(self._label)
+            while not (same := [h for h in around if self._destination(h) == at]) and at is not None:
+                at = self._destination(at)
+            around = same or around
+        except KeyError:
+            pass  # inlined IR: the dominators alone
         return self._handlers[max(around, key=lambda h: len(self._dominators[h]))] if around else None
 
     def _reraise(self, inst, leave: bool) -> bool:
@@ -411,6 +436,33 @@ class UserLower(RecordingLower):
     def lower_static_try_raise(self, inst):
         if not self._reraise(inst, leave=False):
             super().lower_static_try_raise(inst)
+            self._hand_over()
+
+    def lower_try_dynamic_raise(self, inst):
+        """Numba would drop the values: it thinks that nobody looks at them. A `finally` passes them on."""
+        arguments, kinds = [], []
+        for given in inst.exc_args:
+            if isinstance(given, ir.Var):
+                kinds.append(self.typeof(given.name))
+                arguments.append(self.loadvar(given.name))
+                self.incref(kinds[-1], arguments[-1])
+            else:
+                kinds.append(None)
+                arguments.append(given)
+        name = self.func_ir.func_id.func_name
+        self.call_conv.set_dynamic_user_exc(
+            self.builder, inst.exc_class, tuple(arguments), tuple(kinds), loc=self.loc, func_name=name
+        )
+        self._hand_over()
+
+    def _hand_over(self):
+        """A raise inside a try also ends the try block, which clears the exception: its handler gets it here."""
+        end = self.blocks[self._label].terminator
+        slot = self._handlers.get(end.target) if isinstance(end, ir.Jump) else None
+        if slot is not None:
+            b = self.builder
+            self.call_conv.free_caught(b, b.load(slot))
+            b.store(b.load(self.call_conv._get_excinfo_argument(b.function)), slot)
 
     # ---- print
 

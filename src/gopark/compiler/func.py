@@ -44,6 +44,7 @@ from gopark.compiler.numba_api import (
     errors,
     extern,
     global_compiler_lock,
+    go_bytecode,
     host_cpu,
     i8p,
     i64,
@@ -147,6 +148,23 @@ class GoContext(cpu.CPUContext):
     @property
     def call_conv(self):
         return errpath.GoCallConv(self)
+
+    def _compile_subroutine_no_cache(self, builder, impl, sig, locals=None, flags=None):
+        """Code that Numba's implementations compile on the way (array expressions) keeps its lines like all the rest:
+        LLVM ends the process when modules with different kinds of debug information are inlined into each other."""
+        codegen = self.codegen()
+        create = codegen.create_library
+
+        def create_library(name, **kwargs):
+            library = create(name, **kwargs)
+            image.keep_lines(library)
+            return library
+
+        codegen.create_library = create_library  # under the compiler's lock, and only while this is compiled
+        try:
+            return super()._compile_subroutine_no_cache(builder, impl, sig, locals=locals, flags=flags)
+        finally:
+            codegen.create_library = create
 
 
 class TwinTarget(GoTarget):
@@ -364,7 +382,8 @@ class _CalleeCompiler(CompilerBase):
 
     def compile_extra(self, func):
         try:
-            result = super().compile_extra(func)
+            with go_bytecode():
+                result = super().compile_extra(func)
         except errors.NumbaError as e:
             code = func.__code__
             if code.co_filename not in str(e):  # some of Numba's own errors say what, but not where
@@ -637,15 +656,23 @@ def reachable_key(py_func) -> str:
                 values.append((name, cell.cell_contents))
             except ValueError:
                 continue  # not yet bound: cannot be called either
-        for name, value in values:
+        modules = set()
+        while values:
+            name, value = values.pop()
             if isinstance(value, StructMeta):
                 lines.append(f"{name}={layout_key(value)}")
             elif hasattr(value, "py_func"):
                 todo.append(value.py_func)
             elif isinstance(value, np.ndarray):
                 lines.append(f"{name}={value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}")
-            elif isinstance(value, (int, float, complex, str, bool, tuple, bytes, type(None))):
+            elif isinstance(value, tuple):
+                lines.append(f"{name}={type(value)}{len(value)}")
+                values += [(f"{name}[{i}]", element) for i, element in enumerate(value)]
+            elif isinstance(value, (int, float, complex, str, bool, bytes, np.generic, type(None), type, np.dtype)):
                 lines.append(f"{name}={value!r}")
+            elif inspect.ismodule(value) and value not in modules:  # `module.f`: both names are among `names`
+                modules.add(value)
+                values += [(f"{name}.{n}", vars(value)[n]) for n in names if n in vars(value)]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
@@ -756,6 +783,10 @@ class Twin(GoDispatcher):
 
     targetdescr = _TwinTargetDescr("gopark_twin")
 
+    def get_call_template(self, args, kws):
+        """Twins call each other: what they may not call are functions decorated with @go.func."""
+        return CPUDispatcher.get_call_template(self, args, kws)
+
 
 target_registry["gopark"] = GoTarget
 target_registry["gopark_twin"] = TwinTarget
@@ -825,7 +856,7 @@ def _pragma(name, doc):
 
 nowritebarrier = _pragma(
     "nowritebarrier",
-    "Declare that the function itself contains no pointer store that would need a write barrier, or raise WriteBarrierError.",
+    "Declare that the function itself has no pointer store that would need a write barrier, or raise WriteBarrierError.",
 )
 nowritebarrierrec = _pragma(
     "nowritebarrierrec",

@@ -9,12 +9,17 @@ Everything else in gopark imports Numba through this module; `tests/test_tidy.py
 
 from __future__ import annotations
 
+import contextlib
+import threading
+
 import llvmlite
 import llvmlite.binding as llb
 import numba
 from llvmlite import ir as lir
 from numba.core import (
     analysis,
+    bytecode,
+    byteflow,
     callconv,
     cgutils,
     compiler,
@@ -103,6 +108,58 @@ def versions() -> dict[str, str]:
         "llvm": ".".join(map(str, llb.llvm_version_info)),
         "python": utils.PYVERSION.__repr__(),
     }
+
+
+# ---- two repairs of Numba's analysis of bytecode, for code inside try blocks
+
+
+class _GoBytecode(threading.local):
+    depth = 0
+
+
+_go_bytecode = _GoBytecode()
+
+
+@contextlib.contextmanager
+def go_bytecode():
+    """Around the compilation of go code: what errpath.py can lower, and plain Numba cannot, is let through."""
+    _go_bytecode.depth += 1
+    try:
+        yield
+    finally:
+        _go_bytecode.depth -= 1
+
+
+_handle_exception = byteflow.Flow._run_handle_exception
+
+
+def _keep_keyword_names(self, runner, state):
+    """Numba begins a new block behind every instruction of a try. Between KW_NAMES and CALL the names of the keyword
+    arguments would get lost at that, and `f(b=1, a=2)` would call f(1, 2)."""
+    if getattr(state, "_kw_names", None) is not None:
+        state.advance_pc()
+        return False
+    return _handle_exception(self, runner, state)
+
+
+byteflow.Flow._run_handle_exception = _keep_keyword_names
+
+_raise_varargs = byteflow.TraceRunner.op_RAISE_VARARGS
+
+
+def _bare_raise(self, state, inst):
+    """`raise` without argument where an exception table covers it, which since CPython 3.11 is every handler. Numba
+    refuses it; compiler/errpath.py lowers it."""
+    if inst.arg == 0 and _go_bytecode.depth and state.has_active_try():
+        state.append(inst, exc=None)
+        self._adjust_except_stack(state)
+    else:
+        _raise_varargs(self, state, inst)
+
+
+byteflow.TraceRunner.op_RAISE_VARARGS = _bare_raise
+
+LABEL_SHIFT = bytecode._FIXED_OFFSET  # a block's label is the offset of its first instruction plus this
 
 
 # ---- LLVM types and constants, spelled once

@@ -67,6 +67,19 @@ def _mark(b, instruction):
     return instruction
 
 
+class _Fence(lir.instructions.Fence):
+    """A fence that prints its metadata: llvmlite's own leaves them out."""
+
+    def descr(self, buf):
+        buf.append(f"fence {self.ordering}{self._stringify_metadata(leading_comma=True)}\n")
+
+
+def _fence(b):
+    instruction = _Fence(b.block, "seq_cst")
+    b._insert(instruction)
+    return instruction
+
+
 def _to64(b, value):
     if isinstance(value.type, lir.PointerType):
         return b.ptrtoint(value, i64)
@@ -251,7 +264,7 @@ def fence(typingctx):
     """Full fence: a store before it is seen by others before a load behind it reads."""
 
     def codegen(context, b, sig, args):
-        _mark(b, b.fence("seq_cst"))
+        _mark(b, _fence(b))
         return context.get_dummy_value()
 
     return types.none(), codegen

@@ -225,8 +225,8 @@ def gopreempt():
 
 @fn(inline=False)
 def yieldto(pp: P, tick: int) -> G:
-    """Whom a goroutine lets run that yields with an empty queue, or for the FAIRNESS-th time: the global queue first, and
-    what other Ps have queued up behind a goroutine that does not yield."""
+    """Whom a goroutine lets run that yields with an empty queue, or for the FAIRNESS-th time: the global queue first,
+    and what other Ps have queued up behind a goroutine that does not yield."""
     if sched.runqsize > 0:
         lock(sched.lock)
         gp = globrunqget(pp, 1)

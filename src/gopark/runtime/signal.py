@@ -99,7 +99,7 @@ def sighandler(number: int, info: int, context: int):
     address = rawload(info + SI_ADDR)
     dying()
     if stackarena(address) and (address & (stackbytes() - 1)) < GUARD:
-        write(2, text("fatal error: stack overflow: the guard page of a goroutine was hit, goroutine "), 77)
+        write(2, text("fatal error: stack overflow: the guard page of a goroutine was hit, goroutine "), 78)
     else:
         write(2, text("fatal error: unexpected memory fault on a goroutine, goroutine "), 63)
     writeint(gof(sp).goid)
