@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import sys
 
-from numba import njit
-
 import gopark as go
 
 uncached = go.func(cache=False)
@@ -83,18 +81,6 @@ def deep(a):
 @go.nowritebarrierrec
 def two_ways(a):
     return middle(a) + helper(a)
-
-
-@njit
-def plain(a, b):
-    a.next = b
-    return 3
-
-
-@uncached
-@go.nowritebarrierrec
-def through_njit(a):
-    return plain(a, a)
 
 
 @uncached
@@ -194,10 +180,6 @@ def run_two_ways():
 
 
 @uncached
-def run_through_njit():
-    return through_njit(Node())
-
-
 @uncached
 def run_cut():
     return cut(Node())

@@ -78,14 +78,6 @@ def test_chain_is_the_shortest():
     ]
 
 
-def test_through_a_plain_njit_function():
-    """Its twin is compiled for goroutines, and is looked into like any other callee."""
-    assert refusal("through_njit")[1:3] == [
-        "through_njit (pragmas_child.py), marked nowritebarrierrec",
-        "pragmas_child.py: calls plain",
-    ]
-
-
 def test_yeswritebarrierrec_cuts():
     """Below a trusted function nothing is asked; beside it, the same callee is judged as ever."""
     assert outcomes("cut") == [[1]]

@@ -24,6 +24,7 @@ import importlib
 import inspect
 import pickle
 import threading
+import warnings
 
 import numpy as np
 
@@ -162,7 +163,9 @@ class GoContext(cpu.CPUContext):
 
         codegen.create_library = create_library  # under the compiler's lock, and only while this is compiled
         try:
-            return super()._compile_subroutine_no_cache(builder, impl, sig, locals=locals, flags=flags)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", errors.NumbaDebugInfoWarning)  # such code has no source to be found
+                return super()._compile_subroutine_no_cache(builder, impl, sig, locals=locals, flags=flags)
         finally:
             codegen.create_library = create
 
@@ -856,7 +859,7 @@ def _pragma(name, doc):
 
 nowritebarrier = _pragma(
     "nowritebarrier",
-    "Declare that the function itself has no pointer store that would need a write barrier, or raise WriteBarrierError.",
+    "Declare that the function has no pointer store that would need a write barrier; WriteBarrierError if it has.",
 )
 nowritebarrierrec = _pragma(
     "nowritebarrierrec",
