@@ -180,7 +180,6 @@ def run_two_ways():
 
 
 @uncached
-@uncached
 def run_cut():
     return cut(Node())
 
