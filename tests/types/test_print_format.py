@@ -141,7 +141,7 @@ class Native:
         target = llb.Target.from_triple(llb.get_process_triple())
         empty = llb.parse_assembly("")
         empty.triple = llb.get_process_triple()
-        self._engine = llb.create_mcjit_compiler(empty, target.create_target_machine(jit=True))
+        self._engine = llb.create_mcjit_compiler(empty, target.create_target_machine(jit=True), use_lmm=True)
         self._engine.add_object_file(llb.ObjectFileRef.from_data(objects[0]))
         self._engine.finalize_object()
         self.functions = {}

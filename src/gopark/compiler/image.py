@@ -374,7 +374,9 @@ class Image:
         target = llb.Target.from_triple(llb.get_process_triple())
         empty = llb.parse_assembly("")
         empty.triple = llb.get_process_triple()
-        self._engine = engine = llb.create_mcjit_compiler(empty, target.create_target_machine(jit=True))
+        # llvmlite's memory manager keeps the sections together: the small code model reaches 2 GiB, and LLVM's own
+        # manager may put them further apart in a process with a crowded address space.
+        self._engine = engine = llb.create_mcjit_compiler(empty, target.create_target_machine(jit=True), use_lmm=True)
         for o in self.objects:
             engine.add_object_file(llb.ObjectFileRef.from_data(o))
         engine.finalize_object()
