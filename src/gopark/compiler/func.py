@@ -711,6 +711,7 @@ class GoDispatcher(CPUDispatcher):
     """A go function. Compiled go code calls and spawns it; called from Python it runs as `go.run(f, ...)`."""
 
     targetdescr = _GoTargetDescr("gopark")
+    is_go_function = False  # decorated by the user; the others are twins and what Numba implements in Python
     runner = booter = None  # set by bridge/run.py and bridge/boot.py
 
     def __reduce__(self):
@@ -726,7 +727,7 @@ class GoDispatcher(CPUDispatcher):
 
     def get_call_template(self, args, kws):
         target = target_being_typed(self.typingctx)
-        if target is not None and not getattr(target, "go_code", False):
+        if self.is_go_function and target is not None and not getattr(target, "go_code", False):
             raise errors.TypingError(
                 f"{self.__name__} is a go function: a plain @njit function cannot call it. "
                 f"Decorate the caller with @go.func"
@@ -786,10 +787,6 @@ class Twin(GoDispatcher):
 
     targetdescr = _TwinTargetDescr("gopark_twin")
 
-    def get_call_template(self, args, kws):
-        """Twins call each other: what they may not call are functions decorated with @go.func."""
-        return CPUDispatcher.get_call_template(self, args, kws)
-
 
 target_registry["gopark"] = GoTarget
 target_registry["gopark_twin"] = TwinTarget
@@ -837,6 +834,7 @@ def func(py_func=None, **options):
         cached = options.get("cache", True)
         given = {k: v for k, v in options.items() if k != "cache"}
         made = GoDispatcher(f, targetoptions=_options(given), pipeline_class=_FunctionCompiler)
+        made.is_go_function = True
         if cached and "<locals>" not in f.__qualname__ and not f.__code__.co_filename.startswith("<"):
             made._cache = _FunctionCache(made)
         return made

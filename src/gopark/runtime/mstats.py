@@ -22,9 +22,8 @@ from gopark.compiler.image import NO_P, WITH_P, fn
 from gopark.compiler.structs import struct
 from gopark.runtime.mheap import metabytes, mheap_, slotsize
 from gopark.runtime.persistent import persistent
-from gopark.runtime.prims import ptr, stackbytes
+from gopark.runtime.prims import g0slabs, ptr, stackbytes
 from gopark.runtime.runtime2 import MaxGomaxprocs, Mcache, sched
-from gopark.runtime.stack import g0slabs
 
 
 @struct(notinheap=True)

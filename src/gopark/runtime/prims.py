@@ -531,6 +531,16 @@ def stackbytes(typingctx):
     return I(), codegen
 
 
+@intrinsic
+def g0slabs(typingctx):
+    """How many slabs the stack of an M takes: 8 MiB, at least two."""
+
+    def codegen(context, b, sig, args):
+        return const(max(2, (8 << 20) // abi.stack_size()))
+
+    return I(), codegen
+
+
 # ---- texts and throw
 
 

@@ -59,6 +59,7 @@ from gopark.runtime.prims import (
 from gopark.runtime.proc import claim, goexit, gopreempt, goready, goyield, newprocforeign
 from gopark.runtime.runq import runqempty
 from gopark.runtime.runtime2 import G, Gdead, Gwaiting, P, Run, TracebackFrames, sched
+from gopark.runtime.stack import GUARD, ROOM
 
 TICK_NS = (
     10_000_000  # how often a thread in go.run wakes up; every LOOK_TICKS it looks at its run, and Python at signals
@@ -227,6 +228,21 @@ def preempted() -> int:
         return 1
     gp.preempt = 0
     gopreempt()
+    return 1 if gp.run is not None and load(gp.run, "ended") != 0 else 0
+
+
+@fn(inline=False, entered=WITH_P)
+def morestack(lowest: int) -> int:
+    """A function found its lowest stack address below the guard: 1 if the run has ended (the guard was raised to get
+    its attention), 2 if the stack is full, 0 if neither any more."""
+    gp = getg()
+    if gp.run is not None and load(gp.run, "ended") != 0:
+        return 1
+    guard = gp.stacklo + GUARD + ROOM
+    gp.stackguard = guard
+    if lowest < guard:
+        return 2
+    preempted()  # the guard was raised to get the goroutine's attention
     return 1 if gp.run is not None and load(gp.run, "ended") != 0 else 0
 
 

@@ -22,16 +22,13 @@ registry. gfput and gfget need a P. Raw memory: the first words of a new stack.
 
 from __future__ import annotations
 
-from gopark.compiler.image import WITH_P, fn, forward
-from gopark.compiler.numba_api import types
+from gopark.compiler.image import fn
 from gopark.runtime.lock_futex import lock, unlock
 from gopark.runtime.os_linux import MADV_GUARD_INSTALL, MADV_NOHUGEPAGE, madvise, sysGuard, sysMap, sysReserve
 from gopark.runtime.prims import (
     addr,
     fence,
-    getg,
     gof,
-    load,
     memmove,
     rawstore,
     setGNoWriteBarrier,
@@ -44,21 +41,11 @@ from gopark.runtime.runtime2 import G, Gdead, Grunnable, P, Run, sched
 
 GUARD = 16 << 10
 ROOM = 12 << 10
-preempted = forward("preempted", types.int64)
-
-G0_BYTES = 8 << 20  # the stack of an M, at least two slabs
 ARENA = 1 << 40
 ARENA_MINIMUM = 1 << 30
 COMMIT = 64 << 20  # no slab is larger (config.py)
 MPROTECT_GUARDS = 16000  # of the 65530 mappings a process may have
 GFREE_LOCAL, GFREE_BATCH = 64, 32
-
-
-@fn(inline=True)
-def g0slabs() -> int:
-    """Slabs of an M's stack."""
-    n = G0_BYTES // stackbytes()
-    return 2 if n < 2 else n
 
 
 @fn(inline=False)
@@ -221,18 +208,3 @@ def gostartcall(gp: G, run: Run, entry: int, argp: int, n: int, where: int):
     gp.preempt = 0
     gp.stackguard = gp.stacklo + GUARD + ROOM
     gp.atomicstatus = Grunnable
-
-
-@fn(inline=False, entered=WITH_P)
-def morestack(lowest: int) -> int:
-    """A function found its lowest stack address below the guard: 1 if the run has ended (the guard was raised to get
-    its attention), 2 if the stack is full, 0 if neither any more."""
-    gp = getg()
-    if gp.run is not None and load(gp.run, "ended") != 0:
-        return 1
-    guard = gp.stacklo + GUARD + ROOM
-    gp.stackguard = guard
-    if lowest < guard:
-        return 2
-    preempted()  # the guard was raised to get the goroutine's attention
-    return 1 if gp.run is not None and load(gp.run, "ended") != 0 else 0
