@@ -159,7 +159,7 @@ MUTANTS = (
         ),
         "setter-with-p",
         "setter where there always is a P: setGNoWriteBarrier to G.schedlink; use a plain store",
-        ("gosched", "calls runqget", "calls setGNoWriteBarrier for G.schedlink"),
+        ("gosched", "calls goyield", "calls runqget", "calls setGNoWriteBarrier for G.schedlink"),
     ),
     Mutant(
         "nowritebarrier on a function that stores",

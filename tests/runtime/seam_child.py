@@ -151,7 +151,7 @@ class HookedImage(image.Image):
     def _load(self, modules, objects):
         target = llb.Target.from_triple(llb.get_process_triple())
         empty = llb.parse_assembly("")
-        engine = llb.create_mcjit_compiler(empty, target.create_target_machine(jit=True), use_lmm=True)
+        engine = llb.create_mcjit_compiler(empty, target.create_target_machine(jit=True))
         for module in modules:
             module.triple = llb.get_process_triple()
             engine.add_module(module)
