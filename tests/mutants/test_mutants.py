@@ -163,7 +163,7 @@ def test_the_runtime_itself_passes():
     assert (verdict.status, verdict.report["ok"]) == (0, True)
     seconds = after.children_user + after.children_system - before.children_user - before.children_system
     print(f"{verdict.seconds:.1f} s, {seconds:.1f} s of a processor")
-    assert seconds < 10.0
+    assert seconds < 60.0  # it lowers, and builds nothing: some 8 seconds of CPU on an idle machine
 
 
 def test_every_setter_is_needed():

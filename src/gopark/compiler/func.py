@@ -284,11 +284,11 @@ class _Refuse(FunctionPass):
 
     def run_pass(self, state):
         name = state.func_id.func_name
-        for variable, ty in state.typemap.items():
-            problem = _unscanned(ty)
-            if problem:
-                loc = _definition(state.func_ir, variable)
-                raise errors.TypingError(f"{name}: {problem}", loc=loc)
+        for _, block in sorted(state.func_ir.blocks.items()):
+            for s in block.find_insts(ir.Assign):
+                problem = _unscanned(state.typemap[s.target.name])
+                if problem and not isinstance(s.value, ir.Arg):
+                    raise errors.TypingError(f"{name}: {problem}", loc=s.loc)
         for block in state.func_ir.blocks.values():
             for s in block.find_insts(ir.SetAttr):
                 self._check_store(state, name, s)
@@ -324,14 +324,6 @@ class _Refuse(FunctionPass):
             raise errors.TypingError(
                 f"{name}: cannot store {given} in {target.struct.__name__}.{s.attr}, which is {wanted}", loc=s.loc
             )
-
-
-def _definition(func_ir, variable):
-    for block in func_ir.blocks.values():
-        for s in block.body:
-            if isinstance(s, ir.Assign) and s.target.name == variable:
-                return s.loc
-    return func_ir.loc
 
 
 _CONTAINERS = {
