@@ -22,6 +22,7 @@ import ctypes
 import hashlib
 import importlib
 import inspect
+import os
 import pickle
 import threading
 import warnings
@@ -381,7 +382,7 @@ class _CalleeCompiler(CompilerBase):
                 result = super().compile_extra(func)
         except errors.NumbaError as e:
             code = func.__code__
-            if code.co_filename not in str(e):  # some of Numba's own errors say what, but not where
+            if os.path.basename(code.co_filename) not in str(e):  # some of Numba's own errors do not say where
                 e.add_context(f"compiling {func.__qualname__} at {code.co_filename} ({code.co_firstlineno})")
             raise
         info = result.metadata["go_info"]
