@@ -24,7 +24,7 @@ import threading
 import types as python_types
 
 from gopark.bridge import boot, report
-from gopark.compiler import cache, errpath, func, lower
+from gopark.compiler import cache, errpath, func, linetable
 from gopark.compiler.numba_api import (
     CPUDispatcher,
     callconv,
@@ -91,7 +91,7 @@ def _run_field(b, run, name, ty=i64):
 def _emit_main_entry(context, module, fndesc, symbol, fn_type, record_type):
     """void go.mainentry.X(record*): the first goroutine of a run."""
     f = lir.Function(module, lir.FunctionType(void, [i8p]), "go.mainentry." + fndesc.mangled_name)
-    lower.keep_frame_pointer(f)
+    linetable.keep_frame_pointer(f)
     b = lir.IRBuilder(f.append_basic_block("entry"))
 
     def leave():

@@ -32,7 +32,8 @@ from __future__ import annotations
 import dis
 
 from gopark.compiler import abi, polls
-from gopark.compiler.lower import RecordingLower, probe_stack
+from gopark.compiler.linetable import probe_stack
+from gopark.compiler.lower import RecordingLower
 from gopark.compiler.numba_api import (
     LABEL_SHIFT,
     callconv,

@@ -461,7 +461,7 @@ def emit_entry(low) -> None:
         module, context.call_conv.get_function_type(fndesc.restype, fndesc.argtypes), fndesc.llvm_func_name
     )
     stub = lir.Function(module, lir.FunctionType(void, [i8p]), entry_name(fndesc))
-    lower.keep_frame_pointer(stub)
+    linetable.keep_frame_pointer(stub)
     b = lir.IRBuilder(stub.append_basic_block("entry"))
     record = b.bitcast(stub.args[0], record_type(context, fndesc.argtypes).as_pointer())
     values = [

@@ -256,7 +256,7 @@ class UnitBuilder:
         body = cgutils.get_or_insert_function(module, body_type, fndesc.llvm_func_name)
         outer_type = context.get_external_function_type(function)
         outer = cgutils.get_or_insert_function(module, outer_type, function.symbol)
-        lower.keep_frame_pointer(outer)
+        linetable.keep_frame_pointer(outer)
         b = lir.IRBuilder(outer.append_basic_block("entry"))
         arguments = [
             b.trunc(a, i1) if ty == types.boolean and a.type != i1 else a

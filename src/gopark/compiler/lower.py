@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import operator
 
-from gopark.compiler import abi, asm_amd64, funcinfo
+from gopark.compiler import abi, asm_amd64, funcinfo, linetable
 from gopark.compiler.numba_api import (
     NULL,
     AbstractTemplate,
@@ -135,11 +135,6 @@ class Recorder:
 
     def event_count(self) -> int:
         return len(self.info.blocks.get(self._label, ()))
-
-    @property
-    def last_is_call(self) -> bool:
-        block = self.info.blocks.get(self._label)
-        return bool(block) and block[-1].kind == funcinfo.CALL
 
     def need(self, kind: str, ty) -> None:
         """Remember that the code refers to a type descriptor."""
@@ -518,7 +513,7 @@ class RecordingLower(lowering.Lower):
 
     def setup_function(self, fndesc):
         super().setup_function(fndesc)
-        keep_frame_pointer(self.function)
+        linetable.keep_frame_pointer(self.function)
 
     def lower_block(self, block):
         self._label = next(label for label, candidate in self.blocks.items() if candidate is block)
@@ -611,13 +606,3 @@ class RuntimeLower(RecordingLower):
 
     def info_symbol(self):
         return "go." + self.func_ir.func_id.func_name
-
-
-def keep_frame_pointer(function: lir.Function) -> None:
-    """Every frame keeps the chain of frame pointers: dumps and deadlock reports walk parked stacks by it."""
-    set.add(function.attributes, '"frame-pointer"="all"')
-
-
-def probe_stack(function: lir.Function) -> None:
-    """A frame larger than a page touches each of its pages in order, so that it cannot jump over the guard."""
-    set.add(function.attributes, '"probe-stack"="inline-asm"')
