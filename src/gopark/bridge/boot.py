@@ -138,7 +138,7 @@ def _timed(state, what):
 
 
 class _Progress:
-    """The progress bar of an image that has to be built, on standard error."""
+    """The progress bar of an image that has to be built, on standard error; nothing where that is no terminal."""
 
     def __init__(self, state):
         self._state, self._bar = state, None
@@ -157,7 +157,8 @@ class _Progress:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            console = Console(stderr=True)
+            self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
             self._task = self._bar.add_task("gopark: compiling the runtime (once)", total=total)
             self._bar.start()
         self._bar.update(self._task, completed=done)

@@ -13,13 +13,13 @@ from __future__ import annotations
 import functools
 import hashlib
 
-from gopark.config import settings
+from gopark.config import MIN_STACK, settings
 
 VERSION = 1
 
 # ---- G: the top of every stack slab
 G_SIZE = 512
-G_COLOURS = 32  # Gs of different slabs start on different cache lines, or they would all share one set of the L1 cache
+G_LINES = 32  # Gs of different slabs start on different cache lines (asm_amd64.py)
 G_SP = 0
 G_STACKGUARD = 8
 G_M = 16
@@ -85,6 +85,17 @@ STATUS_ENDED = -4  # the run of this goroutine has ended: leave every frame, loo
 def stack_size() -> int:
     """Bytes of a goroutine's stack slab: a power of two, so that G is found from the stack pointer."""
     return settings().stack
+
+
+def g_pages() -> int:
+    """On how many different pages of its slab a G may lie (asm_amd64.py). The smallest slab can spare none."""
+    slab = stack_size()
+    return slab >> 14 if slab > MIN_STACK else 1
+
+
+def g_space() -> int:
+    """Bytes at the top of a slab in which its G lies, whatever its colours."""
+    return G_SIZE + (G_LINES - 1) * 64 + (g_pages() - 1) * 4096
 
 
 @functools.cache

@@ -6,8 +6,9 @@ Four pieces, all position independent:
 
 * **getg** finds the current G from the stack pointer. Every stack is a slab of `GOPARK_STACK` bytes, aligned to its
   size, and G lies at the slab's top. So there is no thread-local variable, nothing to save at a switch, and the answer
-  stays right when a goroutine moves to another thread. Gs of neighbouring slabs start on different cache lines
-  (colours), or all of them would compete for one set of the first-level cache.
+  stays right when a goroutine moves to another thread. Tops of aligned slabs would all fall into one set of the
+  first-level cache and into a few sets of the TLB, so the number of a slab gives its G two colours: the cache line it
+  starts on, and the page.
 * **gogo** switches stacks. It is inline assembly that declares every register clobbered, so LLVM saves just the values
   that live across the switch; a suspended context is two words at its saved stack pointer: [pc][rbp]. The jump that
   resumes it is indirect and therefore predicted per site, where a `ret` would always be mispredicted.
@@ -145,9 +146,15 @@ def emit_getsp(b: lir.IRBuilder):
 def emit_gof(b: lir.IRBuilder, address):
     """Address of the G of the slab that contains `address`."""
     slab = abi.stack_size()
+    shift = slab.bit_length() - 1
     top = b.or_(address, const(slab - 1))
-    colour = b.and_(b.lshr(top, const(slab.bit_length() - 1 - 6)), const((abi.G_COLOURS - 1) << 6))
-    return b.sub(b.add(top, const(1 - abi.G_SIZE)), colour)
+    line = b.and_(b.lshr(top, const(shift - 6)), const((abi.G_LINES - 1) << 6))
+    at = b.sub(b.add(top, const(1 - abi.G_SIZE)), line)
+    if abi.g_pages() == 1:
+        return at
+    # Slabs of 256 KiB fall into four sets of a TLB of 256: the next four slabs take the next page.
+    page = b.and_(b.lshr(top, const(shift + 2 - 12)), const((abi.g_pages() - 1) << 12))
+    return b.sub(at, page)
 
 
 def emit_getg(b: lir.IRBuilder):

@@ -282,6 +282,19 @@ def pause(typingctx):
 
 
 @intrinsic
+def prefetch(typingctx, address):
+    """Ask for the cache line of an address, to be written soon. Never faults, whatever the address."""
+
+    def codegen(context, b, sig, args):
+        declaration = extern(b.module, "llvm.prefetch.p0", void, [i8p, i32, i32, i32])
+        write, keep, data = 1, 3, 1
+        b.call(declaration, [b.inttoptr(args[0], i8p), *(lir.Constant(i32, v) for v in (write, keep, data))])
+        return context.get_dummy_value()
+
+    return types.none(I), codegen
+
+
+@intrinsic
 def bulkevent(typingctx, desc, to, frm):
     """The barrier event of a whole value: its pointers are about to be copied from `frm` to `to`."""
 
@@ -527,6 +540,16 @@ def stackbytes(typingctx):
 
     def codegen(context, b, sig, args):
         return const(abi.stack_size())
+
+    return I(), codegen
+
+
+@intrinsic
+def gspace(typingctx):
+    """Bytes at the top of a slab in which its G lies, whatever its colours."""
+
+    def codegen(context, b, sig, args):
+        return const(abi.g_space())
 
     return I(), codegen
 

@@ -9,6 +9,8 @@ Stands for: the runq* and globrunq* functions of src/runtime/proc1.go at 41dbcc1
 * RQ4  A G's schedlink is written only by who owns the G: in runqputslow that is after the swap of runqhead, not before.
 * RQ3  The global queue is a list through `schedlink`, first in, first out. A P takes its share of it, at most half a
        ring.
+* RQ5  A switch's cost is the cold memory of the goroutine that comes: runqget therefore asks for the stack of the one
+       after it, and for the G of the one after that, whose slab the TLB may not know either.
 
 globrunqput runs also in threads without a P (a Python thread that starts a run): its three stores are setters, and
 allgs keeps the G reachable. Everything else needs a P and stores plainly.
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 from gopark.compiler.image import fn
 from gopark.runtime.lock_futex import lock, unlock
-from gopark.runtime.prims import cas, load, pause, setGNoWriteBarrier, store
+from gopark.runtime.prims import addr, cas, load, pause, prefetch, setGNoWriteBarrier, store
 from gopark.runtime.runtime2 import G, P, RunqSize, sched
 
 MASK, HALF = RunqSize - 1, RunqSize // 2
@@ -141,7 +143,20 @@ def runqget(pp: P) -> G:
             return None
         gp = pp.runq[head & MASK]
         if cas(pp, "runqhead", head, head + 1):
+            if tail - head > 2:
+                prefetchnext(pp, head)
             return gp
+
+
+@fn
+def prefetchnext(pp: P, head: int):
+    """RQ5. The lines of a context: the saved words, the frame of gosched or gopark, the caller's behind a red zone."""
+    prefetch(addr(pp.runq[(head + 2) & MASK]))
+    context = pp.runq[(head + 1) & MASK].sp
+    prefetch(context)
+    prefetch(context + 64)
+    prefetch(context + 192)
+    prefetch(context + 256)
 
 
 @fn(inline=False)

@@ -59,7 +59,7 @@ from gopark.runtime.prims import (
 from gopark.runtime.proc import claim, goexit, gopreempt, goready, goyield, newprocforeign
 from gopark.runtime.runq import runqempty
 from gopark.runtime.runtime2 import G, Gdead, Gwaiting, P, Run, TracebackFrames, sched
-from gopark.runtime.stack import GUARD, ROOM
+from gopark.runtime.stack import guardof
 
 TICK_NS = (
     10_000_000  # how often a thread in go.run wakes up; every LOOK_TICKS it looks at its run, and Python at signals
@@ -238,7 +238,7 @@ def morestack(lowest: int) -> int:
     gp = getg()
     if gp.run is not None and load(gp.run, "ended") != 0:
         return 1
-    guard = gp.stacklo + GUARD + ROOM
+    guard = guardof(gp)
     gp.stackguard = guard
     if lowest < guard:
         return 2

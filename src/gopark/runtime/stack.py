@@ -29,6 +29,7 @@ from gopark.runtime.prims import (
     addr,
     fence,
     gof,
+    gspace,
     memmove,
     rawstore,
     setGNoWriteBarrier,
@@ -73,6 +74,12 @@ def stackarena(address: int) -> bool:
     return sched.stackstart <= address and address < sched.stackbump
 
 
+@fn
+def guardof(gp: G) -> int:
+    """The stackguard of a goroutine: all have the same space above it, whatever their colours."""
+    return addr(gp) - stackbytes() + gspace() + GUARD + ROOM
+
+
 @fn(inline=False)
 def stackalloc(slabs: int) -> G:
     """A new stack with its G, which is entered in allgs. Takes stacklock and allglock."""
@@ -96,7 +103,7 @@ def stackalloc(slabs: int) -> G:
     unlock(sched.stacklock)
     gp = gof(hi - slab)
     gp.stacklo = lo
-    gp.stackguard = lo + GUARD + ROOM
+    gp.stackguard = guardof(gp)
     gp.atomicstatus = Gdead
     allgadd(gp)
     return gp
@@ -206,5 +213,5 @@ def gostartcall(gp: G, run: Run, entry: int, argp: int, n: int, where: int):
     gp.tbexc = 0
     setRunNoWriteBarrier(gp, "run", run, "allruns")
     gp.preempt = 0
-    gp.stackguard = gp.stacklo + GUARD + ROOM
+    gp.stackguard = guardof(gp)
     gp.atomicstatus = Grunnable
