@@ -12,12 +12,14 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
 
 import gopark
 from gopark import cli
+from gopark.bridge import boot
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -528,3 +530,12 @@ def test_env_reports_a_bad_setting():
     done = command("env", GOMAXPROCS="many")
     assert done.returncode == 0
     assert "GOMAXPROCS='many': an integer is wanted" in done.stdout
+
+
+def test_no_progress_bar_where_there_is_no_terminal(capsys):
+    state = types.SimpleNamespace(built=False)
+    with boot._Progress(state) as progress:
+        for done in range(3):
+            progress("unit", done, 2)
+    assert state.built
+    assert capsys.readouterr() == ("", "")

@@ -40,7 +40,7 @@ def places_of(n):
 
 
 def test_goroutines_spread_over_the_sets_of_the_caches():
-    """Aligned slabs alone would put every G on one cache line of its page, and all pages into 4 sets of a TLB of 256."""
+    """Aligned slabs alone would put every G on one cache line of its page, and their pages into 4 sets of a TLB."""
     places = go.run(places_of, GOROUTINES)
     assert len(set(places)) == GOROUTINES
     assert np.all(places % 64 == 0)
