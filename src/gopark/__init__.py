@@ -24,27 +24,30 @@ machine).
 
 from __future__ import annotations
 
-from gopark.bridge.run import run
-from gopark.bridge.stats import gomaxprocs, mem_stats
-from gopark.compiler.func import func, nowritebarrier, nowritebarrierrec, yeswritebarrierrec
-from gopark.compiler.structs import Embed, struct
-from gopark.errors import (
-    BootError,
-    ClosedChannelError,
-    DeadlockError,
-    GoparkError,
-    NilPointerError,
-    StackOverflowError,
-    WriteBarrierError,
-)
-from gopark.runtime.sync import Mutex, WaitGroup
-from gopark.types import print as _print  # noqa: F401  (installs the lowering of print)
-from gopark.types import struct as _struct  # noqa: F401  (installs the constructors)
-from gopark.types import sync as _sync  # noqa: F401  (installs the methods)
-from gopark.types.chan import Chan, chan
-from gopark.types.select import recv, select, send
-from gopark.types.spawn import gosched, num_goroutine, spawn
-from gopark.types.time import monotonic
+from gopark.pause import collector_paused
+
+with collector_paused():
+    from gopark.bridge.run import run
+    from gopark.bridge.stats import gomaxprocs, mem_stats
+    from gopark.compiler.func import func, nowritebarrier, nowritebarrierrec, yeswritebarrierrec
+    from gopark.compiler.structs import Embed, struct
+    from gopark.errors import (
+        BootError,
+        ClosedChannelError,
+        DeadlockError,
+        GoparkError,
+        NilPointerError,
+        StackOverflowError,
+        WriteBarrierError,
+    )
+    from gopark.runtime.sync import Mutex, WaitGroup
+    from gopark.types import print as _print  # noqa: F401  (installs the lowering of print)
+    from gopark.types import struct as _struct  # noqa: F401  (installs the constructors)
+    from gopark.types import sync as _sync  # noqa: F401  (installs the methods)
+    from gopark.types.chan import Chan, chan
+    from gopark.types.select import recv, select, send
+    from gopark.types.spawn import gosched, num_goroutine, spawn
+    from gopark.types.time import monotonic
 
 __version__ = "0.1.0"
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import gc
 import inspect
 import json
 import os
@@ -298,6 +299,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """The command `gopark`; returns its exit status."""
+    if argv is None:  # the process is ours: what was imported will never be garbage
+        gc.freeze()
     options = parser().parse_args(argv)
     try:
         return options.do(options)

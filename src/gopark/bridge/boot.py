@@ -26,6 +26,7 @@ from gopark.compiler.numba_api import llb, version_problem
 from gopark.compiler.structs import Pointer, ensure_descriptor
 from gopark.config import settings
 from gopark.errors import BootError
+from gopark.pause import collector_paused
 
 _lock = threading.RLock()
 _state: Booted | None = None
@@ -85,7 +86,8 @@ def boot() -> Booted:
         return state
     with _lock:
         if _state is None:
-            _state = _boot()
+            with collector_paused():
+                _state = _boot()
         return _state
 
 

@@ -16,6 +16,7 @@ frames and a note that names the line which started it.
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import inspect
 import pickle
@@ -39,11 +40,11 @@ from gopark.compiler.numba_api import (
     ir,
     lir,
     llb,
-    rtsys,
     void,
 )
 from gopark.compiler.structs import Embedded, holds_pointers
 from gopark.errors import DeadlockError
+from gopark.pause import collector_paused
 from gopark.runtime.runs import EXIT_DEADLOCK, EXIT_INTERRUPTED, RUN_DEAD, RUN_DONE
 from gopark.runtime.runtime2 import Run
 
@@ -182,6 +183,8 @@ def _build_library(dispatcher, result):
     context = target.subtarget(environment=result.environment, fndesc=fndesc)
     library = target.codegen().create_library("go.main." + fndesc.qualname)
     library.enable_object_caching()
+    library._optimize_functions = lambda module: None  # it runs once in a run: LLVM's fastest is good enough
+    library._optimize_final_module = functools.partial(_compile_fast, library)
     symbol = func.symbol_of(dispatcher.py_func, result.signature.args)
     with target.push_code_library(library):
         module = context.create_module("go_main")
@@ -190,10 +193,16 @@ def _build_library(dispatcher, result):
         entry = _emit_main_entry(context, module, fndesc, symbol, fn_type, record_type)
         _emit_main(context, module, fndesc, fn_type, record_type, entry)
         library.add_ir_module(module)
-        library.add_linking_library(rtsys.library)
         context.create_cpython_wrapper(library, _MainDesc(fndesc), result.environment, None, release_gil=True)
         library.finalize()
     return library
+
+
+def _compile_fast(library):
+    for f in library._final_module.functions:
+        if not f.is_declaration:
+            f.add_function_attribute("noinline")
+            f.add_function_attribute("optnone")
 
 
 class _MainDispatcher(CPUDispatcher):
@@ -205,8 +214,11 @@ class _MainDispatcher(CPUDispatcher):
         self._go = go_dispatcher
         super().__init__(go_dispatcher.py_func, targetoptions={"nopython": True})
 
-    @global_compiler_lock
     def compile(self, sig):
+        with global_compiler_lock, collector_paused():
+            return self._compile_locked(sig)
+
+    def _compile_locked(self, sig):
         args = tuple(getattr(sig, "args", sig))
         if args in self.overloads:
             return self.overloads[args].entry_point

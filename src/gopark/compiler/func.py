@@ -26,6 +26,7 @@ import os
 import pickle
 import threading
 import warnings
+from typing import ClassVar
 
 import numpy as np
 
@@ -77,6 +78,7 @@ from gopark.compiler.structs import (
     mentioned_structs,
 )
 from gopark.errors import WriteBarrierError
+from gopark.pause import collector_paused
 
 CODE = CodeMap()  # every loaded object of user code: addresses to lines
 INFOS: dict[str, funcinfo.FuncInfo] = {}  # every function that was compiled or loaded, by symbol
@@ -159,7 +161,7 @@ class GoContext(cpu.CPUContext):
 
         def create_library(name, **kwargs):
             library = create(name, **kwargs)
-            image.keep_lines(library)
+            image.adapt_library(library)
             return library
 
         codegen.create_library = create_library  # under the compiler's lock, and only while this is compiled
@@ -365,15 +367,22 @@ class _CalleeCompiler(CompilerBase):
         linetable.flags_for_line_tables(flags)
         super().__init__(typingctx, targetctx, library, args, return_type, flags, locals)
 
+    _pipelines: ClassVar[dict] = {}  # Numba derives the order of 30 passes from scratch for every function: 25 ms
+
     def define_pipelines(self):
-        pm = DefaultPassBuilder.define_nopython_pipeline(self.state, "gopark")
-        pm.add_pass_after(_Twins, untyped_passes.IRProcessing)
-        pm.add_pass_after(_Refuse, typed_passes.NopythonTypeInference)
-        pm.passes = [
-            (_GoLowering, text) if step is typed_passes.NativeLowering else (step, text) for step, text in pm.passes
-        ]
-        pm._finalized = False
-        pm.finalize()
+        flags = self.state.flags
+        key = self.state.func_ir is None, flags.no_rewrites, flags.enable_ssa, flags.auto_parallel.enabled
+        pm = self._pipelines.get(key)
+        if pm is None:
+            pm = DefaultPassBuilder.define_nopython_pipeline(self.state, "gopark")
+            pm.add_pass_after(_Twins, untyped_passes.IRProcessing)
+            pm.add_pass_after(_Refuse, typed_passes.NopythonTypeInference)
+            pm.passes = [
+                (_GoLowering, text) if step is typed_passes.NativeLowering else (step, text) for step, text in pm.passes
+            ]
+            pm._finalized = False
+            pm.finalize()
+            self._pipelines[key] = pm
         return [pm]
 
     def compile_extra(self, func):
@@ -413,7 +422,7 @@ def new_library(context, name: str):
     """A code library that keeps line tables and object bytes, and checks its symbols *before* its code is loaded."""
     library = context.codegen().create_library(name)
     library.enable_object_caching()
-    image.keep_lines(library)
+    image.adapt_library(library)
     library.gopark_externs = ()
     verify = library._verify_declare_only_symbols
 
@@ -729,7 +738,7 @@ class GoDispatcher(CPUDispatcher):
 
     def compile(self, sig):
         GoDispatcher.booter()  # before the compiler's lock is taken: boot takes its own lock first, then that one
-        with global_compiler_lock:
+        with global_compiler_lock, collector_paused():
             return self._compile_locked(sig)
 
     def _compile_locked(self, sig):

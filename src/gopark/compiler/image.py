@@ -21,12 +21,12 @@ one object, which is loaded in a few milliseconds and called by symbol from user
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import pickle
 import time
 from collections.abc import Callable, Iterable
-from functools import cached_property
 from pathlib import Path
 
 from gopark.compiler import abi, asm_amd64, cache, linetable, lower
@@ -80,7 +80,7 @@ class RuntimeFunction:
     def __call__(self, *args):
         raise TypeError(f"{self.__name__} is a function of the runtime; it runs in compiled code only")
 
-    @cached_property
+    @functools.cached_property
     def signature(self):
         annotations, scope = self.py_func.__annotations__, self.py_func.__globals__
 
@@ -97,7 +97,7 @@ class RuntimeFunction:
         result = type_of(annotations.get("return"), "result")
         return typing.signature(result, *[type_of(annotations[n], n) for n in names])
 
-    @cached_property
+    @functools.cached_property
     def _numba_type_(self):
         return types.ExternalFunction(self.symbol, self.signature)
 
@@ -169,6 +169,12 @@ class _RuntimeCompiler(CompilerBase):
     """Numba's nopython pipeline without the passes that only user code needs: a third faster."""
 
     def define_pipelines(self):
+        self.state.type_annotation = ""
+        return [self._pipeline()]
+
+    @staticmethod
+    @functools.cache
+    def _pipeline():
         pm = PassManager("gopark runtime")
         u, t = untyped_passes, typed_passes
         for step in (
@@ -186,8 +192,7 @@ class _RuntimeCompiler(CompilerBase):
         ):
             pm.add_pass(step, step.__name__)
         pm.finalize()
-        self.state.type_annotation = ""
-        return [pm]
+        return pm
 
 
 _context = None
@@ -216,7 +221,7 @@ class UnitBuilder:
         nothing."""
         context = runtime_context()
         library = context.codegen().create_library(self.unit)
-        keep_lines(library)
+        adapt_library(library)
         wrappers = context.create_module(self.unit + ".wrappers")
         for function in self.functions:
             start = time.process_time()
@@ -297,17 +302,21 @@ class UnitBuilder:
         return self
 
 
-def keep_lines(library) -> None:
-    """Every module added to `library` keeps its line tables, and nothing else of the debug information."""
+def adapt_library(library) -> None:
+    """Every module added to `library` keeps its line tables, and nothing else of the debug information. It is optimised
+    as a whole when all is linked, and not also function by function before: that took a twelfth of a compilation and
+    left the code as it was."""
 
     def add_ir_module(module):
         text = linetable.line_tables_only(cgutils.normalize_ir_text(str(module)))
         parsed = llb.parse_assembly(text)
         parsed.name = module.name
         parsed.verify()
+        parsed.data_layout = library.codegen._data_layout
         library.add_llvm_module(parsed)
 
     library.add_ir_module = add_ir_module
+    library._optimize_functions = lambda module: None
 
 
 # ---- linking

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from gopark.compiler import asm_amd64, image, wbcheck
 from gopark.compiler.funcinfo import OPAQUE, FuncInfo
 from gopark.compiler.numba_api import cpu_target, errors, global_compiler_lock
+from gopark.pause import collector_paused
 
 
 class LoweringFailedError(ValueError):
@@ -35,6 +36,7 @@ class _Sketch(image.UnitBuilder):
 
 
 @global_compiler_lock
+@collector_paused()
 def sketch(units: Iterable[str]) -> dict[str, FuncInfo]:
     """The FuncInfos of all functions of `units` (names of imported modules), by symbol."""
     asm_amd64.initialize_llvm()
