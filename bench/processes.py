@@ -42,8 +42,12 @@ def run_gopark(program: str | Path, *arguments: object, **environment: str) -> s
 
 
 def python_environment() -> dict[str, str]:
-    """The environment, in which Python finds the gopark that it finds here; the source tree's, if there is no other."""
+    """The environment, in which Python finds the gopark that it finds here; the source tree's, if there is no other.
+
+    Python keeps the bytecode of what it imports, as it does for an installed gopark.
+    """
     spec = importlib.util.find_spec("gopark")
     found = Path(spec.origin).parent.parent if spec and spec.origin else ROOT / "src"
     paths = [str(found), os.environ.get("PYTHONPATH", "")]
-    return dict(os.environ) | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}

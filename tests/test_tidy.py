@@ -34,7 +34,20 @@ def every(paths, rule) -> list[str]:
 # ---- layers
 
 # What stands further right may import what stands further left, and nothing points the other way.
-LAYERS = ("pause", "config", "errors", "compiler", "runtime", "types", "bridge", "lib", "explore", "see", "cli", "__main__")
+LAYERS = (
+    "pause",
+    "config",
+    "errors",
+    "compiler",
+    "runtime",
+    "types",
+    "bridge",
+    "lib",
+    "explore",
+    "see",
+    "cli",
+    "__main__",
+)
 FACE = ("__init__", "cli", "__main__")  # `import gopark` itself is for the face and the commands
 
 

@@ -444,9 +444,8 @@ def build(
     units: list[str], headers: list[str], separate: list[str], progress: Callable[[str, int, int], None] | None = None
 ) -> dict:
     """Build or fetch the image of `units` (module names, all imported). Returns what `Image` takes."""
-    base = base_key(headers)
-    signatures = sorted((s, str(f.signature), f.inline, f.entered) for s, f in RuntimeFunction.BY_SYMBOL.items())
-    base = _digest(base, signatures, units, separate)
+    functions = RuntimeFunction.BY_SYMBOL
+    base = _digest(base_key(headers), sorted(functions), units, separate)
     sources = {u: Path(inspect.getfile(_module(u))).read_bytes() for u in units}
     key = _digest(base, *sources.values())
     store = cache.Store("image")
@@ -460,6 +459,8 @@ def build(
         asm_amd64.initialize_llvm()
         runtime_context().refresh()
         cpu_target.typing_context.refresh()
+        # a unit depends on its source, and on how the functions of the others are called
+        base = _digest(base, sorted((s, str(f.signature), f.inline, f.entered) for s, f in functions.items()))
         bitcodes, infos, seconds = {}, {}, {}
         for i, unit in enumerate(units):
             if progress:
@@ -485,17 +486,3 @@ def build(
         if progress:
             progress("", len(units) + 1, len(units) + 1)
         return built
-
-
-def lower_all(units: Iterable[str]) -> dict:
-    """FuncInfos of all functions of `units`, freshly lowered, nothing built or cached: what `gopark vet` looks at."""
-    asm_amd64.initialize_llvm()
-    runtime_context().refresh()
-    cpu_target.typing_context.refresh()
-    infos = {}
-    for unit in units:
-        builder = UnitBuilder(unit)
-        with global_compiler_lock:
-            builder.lower()
-        infos.update(builder.infos)
-    return infos

@@ -199,7 +199,15 @@ def size_and_alignment(ty) -> tuple[int, int]:
     """Size and alignment in bytes of a value of the Numba type `ty` as it lies in memory."""
     context = target_context()
     data = context.get_data_type(ty)
-    return context.get_abi_sizeof(data), context.get_abi_alignment(data)
+    size = scalar_size(data)
+    return (size, size) if size else (context.get_abi_sizeof(data), context.get_abi_alignment(data))
+
+
+def scalar_size(ty: lir.Type) -> int:
+    """The size, and alignment, of a pointer or an integer; 0 for others. LLVM parses a module to answer that."""
+    if isinstance(ty, lir.PointerType):
+        return 8
+    return ty.width // 8 if isinstance(ty, lir.IntType) and ty.width in (8, 16, 32, 64) else 0
 
 
 def host_cpu() -> tuple[str, str]:

@@ -30,6 +30,7 @@ from gopark.compiler.numba_api import (
     i64,
     ir,
     lir,
+    scalar_size,
     types,
 )
 from gopark.errors import StackOverflowError
@@ -164,19 +165,10 @@ class Plan:
     def at_end(self):
         context = self.low.context
         types_in_frame = (i.type.pointee for i in self.low.entry_block.instructions if isinstance(i, lir.AllocaInstr))
-        frame = sum(_size(ty, context) for ty in types_in_frame)
+        frame = sum(scalar_size(ty) or context.get_abi_sizeof(ty) for ty in types_in_frame)
         if self._recursive or frame >= BIG_FRAME:
             self._needed.constant = 1
         self._frame.constant = frame if frame >= BIG_FRAME else 0
-
-
-def _size(ty, context) -> int:
-    """Bytes of a value. LLVM is asked only about what is not obvious: each question parses a module of its own."""
-    if isinstance(ty, lir.PointerType):
-        return 8
-    if isinstance(ty, lir.IntType) and ty.width in (8, 16, 32, 64):
-        return ty.width // 8
-    return context.get_abi_sizeof(ty)
 
 
 def _plain_array(ty) -> bool:
