@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import gopark as go
+from tests.leaks import nothing_leaks
 from tests.semantics import subprocesses
 
 
@@ -681,6 +682,76 @@ def test_no_handler_of_an_ended_goroutine_runs():
         go.run(ended_in_try, log, 0)
     assert log[0] >= 2
     assert not log[1:].any()
+
+
+# ---- several that end the run at once
+
+
+@go.func
+def fail_together(flags, n):
+    """Waits for the others, computes where nothing polls, and raises with arguments made at run time."""
+    flags[1] += 1
+    while flags[0] == 0:
+        go.gosched()
+    total = 0
+    for i in range(3_000_000):
+        total += i & n
+    raise ValueError(total, n)
+
+
+@go.func
+def several_fail(flags, n):
+    for i in range(n):
+        go.spawn(fail_together, flags, i)
+    while flags[1] < n:
+        go.gosched()
+    flags[0] = 1
+    while True:
+        go.gosched()
+
+
+@go.func
+def fail_when_told(flags):
+    while flags[0] == 0:
+        go.gosched()
+    raise ValueError(flags[0])
+
+
+@go.func
+def result_beside_failure(flags):
+    go.spawn(fail_when_told, flags)
+    go.gosched()
+    flags[0] = 1
+    result = np.zeros(3_000_000)
+    for i in range(3_000_000):
+        result[i] = i
+    return result
+
+
+def test_the_exceptions_of_losers_are_given_back():
+    """One of the goroutines that fail at the same time is reported; what the others raised is freed."""
+
+    def fail():
+        with pytest.raises(ValueError):
+            go.run(several_fail, np.zeros(2, np.int64), 2)
+
+    fail()
+    with nothing_leaks():
+        for _ in range(40):
+            fail()
+
+
+def test_the_result_of_a_loser_is_given_back():
+    def race():
+        try:
+            return len(go.run(result_beside_failure, np.zeros(1, np.int64)))
+        except ValueError:
+            return 0
+
+    race()
+    with nothing_leaks():
+        outcomes = {race() for _ in range(60)}
+    assert outcomes <= {0, 3_000_000}
 
 
 # ---- stack overflow beside others

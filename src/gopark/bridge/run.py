@@ -40,6 +40,7 @@ from gopark.compiler.numba_api import (
     ir,
     lir,
     llb,
+    types,
     void,
 )
 from gopark.compiler.structs import Embedded, holds_pointers
@@ -108,8 +109,14 @@ def _emit_main_entry(context, module, fndesc, symbol, fn_type, record_type):
     code = b.call(body, [raw[0], exception, *raw[1:]])
     with b.if_then(b.icmp_signed("==", code, errpath.ENDED), likely=False):
         leave()
-    b.call(extern(module, "go.runexit", i8p, [i64, i64]), [b.sext(code, i64), b.ptrtoint(b.load(exception), i64)])
-    b.unreachable()
+    raised = b.load(exception)
+    b.call(extern(module, "go.runexit", i8p, [i64, i64]), [b.sext(code, i64), b.ptrtoint(raised, i64)])
+    # another one was first to end the run: nobody will look at what this one leaves
+    context.call_conv.free_caught(b, raised)
+    result = fndesc.restype.type if isinstance(fndesc.restype, types.Optional) else fndesc.restype
+    with b.if_then(b.icmp_signed("==", code, callconv.RETCODE_OK)):
+        context.nrt.decref(b, result, context.get_returned_value(b, result, b.load(raw[0])))
+    leave()
     return f
 
 

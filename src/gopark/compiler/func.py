@@ -500,11 +500,10 @@ def emit_entry(low) -> None:
     with b.if_then(status.is_error, likely=False):
         with b.if_then(b.icmp_signed("==", status.code, errpath.ENDED)):
             leave()
-        b.call(
-            extern(module, "go.runexit", i8p, [i64, i64]),
-            [b.sext(status.code, i64), b.ptrtoint(status.excinfoptr, i64)],
-        )
-        b.unreachable()
+        exception = b.select(status.is_user_exc, status.excinfoptr, lir.Constant(status.excinfoptr.type, None))
+        b.call(extern(module, "go.runexit", i8p, [i64, i64]), [b.sext(status.code, i64), b.ptrtoint(exception, i64)])
+        context.call_conv.free_caught(b, exception)  # another one was first to end the run
+        leave()
     if not isinstance(fndesc.restype, types.Optional):
         context.nrt.decref(b, fndesc.restype, result)
     leave()

@@ -49,9 +49,7 @@ from gopark.runtime.prims import (
     xadd,
 )
 from gopark.runtime.runtime2 import M, P, Pidle, Prunning, sched
-from gopark.runtime.stack import GUARD, stackalloc
-
-SIGNAL_STACK = 64 << 10  # at the low end of an M's stack, above the guard
+from gopark.runtime.stack import GUARD, SIGNAL_STACK, stackalloc
 
 
 @fn

@@ -29,15 +29,15 @@ pthread_attr_setstack = types.ExternalFunction("pthread_attr_setstack", I32(I, I
 pthread_attr_setdetachstate = types.ExternalFunction("pthread_attr_setdetachstate", I32(I, I32))
 pthread_sigmask = types.ExternalFunction("pthread_sigmask", I32(I32, I, I))
 
-SYS_write, SYS_mmap, SYS_mprotect, SYS_rt_sigaction, SYS_rt_sigprocmask = 1, 9, 10, 13, 14
+SYS_write, SYS_mmap, SYS_mprotect, SYS_rt_sigaction = 1, 9, 10, 13
 SYS_sched_yield, SYS_madvise, SYS_nanosleep, SYS_sigaltstack = 24, 28, 35, 131
 SYS_gettid, SYS_futex, SYS_exit_group = 186, 202, 231
 
-EINTR, EAGAIN, ENOMEM, ETIMEDOUT = 4, 11, 12, 110
+EINTR, EAGAIN = 4, 11
 FUTEX_WAIT_PRIVATE, FUTEX_WAKE_PRIVATE = 128, 129
 PROT_NONE, PROT_RW = 0, 3
 MAP_PRIVATE_ANON_NORESERVE = 0x4022
-MADV_NOHUGEPAGE, MADV_HUGEPAGE, MADV_DONTNEED, MADV_GUARD_INSTALL = 15, 14, 4, 102
+MADV_NOHUGEPAGE, MADV_GUARD_INSTALL = 15, 102
 
 # every signal but SEGV 11, BUS 7, FPE 8, ILL 4, TRAP 5
 SIGMASK = ~((1 << 10) | (1 << 6) | (1 << 7) | (1 << 3) | (1 << 4))

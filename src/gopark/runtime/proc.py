@@ -224,13 +224,19 @@ def gopreempt():
 
 
 @fn(inline=False)
+def globrunqgetlocked(pp: P, most: int) -> G:
+    lock(sched.lock)
+    gp = globrunqget(pp, most)
+    unlock(sched.lock)
+    return gp
+
+
+@fn(inline=False)
 def yieldto(pp: P, tick: int) -> G:
     """Whom a goroutine lets run that yields with an empty queue, or for the FAIRNESS-th time: the global queue first,
     and what other Ps have queued up behind a goroutine that does not yield."""
     if sched.runqsize > 0:
-        lock(sched.lock)
-        gp = globrunqget(pp, 1)
-        unlock(sched.lock)
+        gp = globrunqgetlocked(pp, 1)
         if gp is not None:
             return gp
     gp = runqget(pp)
@@ -310,9 +316,7 @@ def findrunnable(mp: M) -> G:
         pp = mp.p
         if pp.schedtick % FAIRNESS == 0:
             if sched.runqsize > 0:
-                lock(sched.lock)
-                gp = globrunqget(pp, 1)
-                unlock(sched.lock)
+                gp = globrunqgetlocked(pp, 1)
                 if gp is not None:
                     return gp
             demotenext(pp)
@@ -320,9 +324,7 @@ def findrunnable(mp: M) -> G:
         if gp is not None:
             return gp
         if sched.runqsize > 0:
-            lock(sched.lock)
-            gp = globrunqget(pp, 0)
-            unlock(sched.lock)
+            gp = globrunqgetlocked(pp, 0)
             if gp is not None:
                 return gp
         procs = sched.gomaxprocs

@@ -149,11 +149,12 @@ def runstopper(a: int):
 
 @fn(inline=False, entered=WITH_P)
 def runexit(code: int, exc: int):
-    """The calling goroutine ends its run: it returned from main (code 0), or it failed. Never returns."""
+    """The calling goroutine ends its run: it returned from main (code 0), or it failed. Returns, before anything is
+    done, if another goroutine ends the run already: the exception is still the caller's."""
     gp = getg()
     run = gp.run
     if not cas(run, "ended", 0, 1):
-        goexit()  # somebody else is ending the run already
+        return
     run.exitcode = code
     run.exitexc = exc
     run.exitgoid = gp.goid

@@ -24,12 +24,11 @@ from gopark.runtime.os_linux import SYS_rt_sigaction, SYS_sigaltstack, exit, wri
 from gopark.runtime.panic import dying, printhex
 from gopark.runtime.prims import addr, fieldaddr, funcaddr, gof, local, rawload, stackbytes, symaddr, syscall6, text
 from gopark.runtime.runtime2 import M
-from gopark.runtime.stack import GUARD, stackarena
+from gopark.runtime.stack import GUARD, SIGNAL_STACK, stackarena
 from gopark.runtime.traceback import tracebackothers, writeint
 
 SIGBUS, SIGSEGV = 7, 11
 SA_SIGINFO, SA_RESTORER, SA_ONSTACK = 4, 0x04000000, 0x08000000
-SIGNAL_STACK = 64 << 10
 UC_RSP, UC_RIP, SI_ADDR = 160, 168, 16
 
 

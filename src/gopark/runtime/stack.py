@@ -42,6 +42,7 @@ from gopark.runtime.runtime2 import G, Gdead, Grunnable, P, Run, sched
 
 GUARD = 16 << 10
 ROOM = 12 << 10
+SIGNAL_STACK = 64 << 10  # at the low end of an M's stack, above the guard
 ARENA = 1 << 40
 ARENA_MINIMUM = 1 << 30
 COMMIT = 64 << 20  # no slab is larger (config.py)
