@@ -18,7 +18,7 @@ KEEPALIVE = re.compile(r'call void asm sideeffect "", "r"\(ptr (?:nonnull )?(%[\
 @go.struct
 class Cell:
     value: int
-    next: "Cell"
+    next: Cell
 
 
 def read_after_yield(n):
