@@ -15,9 +15,10 @@ import signal
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 
+from tests.runtime.images import Native, Record
+
 RUNTIME = "os_linux lock_futex panic traceback persistent hooks mbarrier mheap mcache mbitmap stack runq mp"
 UNIT = "tests.runtime.scheduler_unit"
-WORD = 8
 
 
 @functools.cache
@@ -39,61 +40,11 @@ def in_worker(check):
     return test
 
 
-class Native:
-    """The loaded image: `native().t_mput(...)` calls the function `go.t_mput`."""
-
-    def __init__(self):
-        from gopark import runtime
-        from gopark.compiler import asm_amd64, image
-        from gopark.compiler.numba_api import llb
-
-        units = [f"gopark.runtime.{name}" for name in RUNTIME.split()]
-        for unit in units:
-            importlib.import_module(unit)
-        functions = image.RuntimeFunction.BY_SYMBOL
-        for symbol in [s for s, f in functions.items() if f.unit not in (*units, UNIT)]:
-            del functions[symbol]  # imported with the package, not part of this image
-        importlib.import_module(UNIT)  # defines two symbols of proc.py anew
-        units.append(UNIT)
-        built = image.build(
-            units, *([f"gopark.runtime.{name}" for name in names] for names in (runtime.HEADERS, runtime.HOOKS))
-        )
-        llb.load_library_permanently("libc.so.6")
-        asm_amd64.load()
-        self.image, self.functions = image.Image(built), functions
-        self.t_stackinit()
-
-    def __getattr__(self, name):
-        count = len(self.functions[f"go.{name}"].signature.args)
-        prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * count)
-        function = prototype(self.image.address[f"go.{name}"])
-        setattr(self, name, function)
-        return function
-
-
 @functools.cache
 def native() -> Native:
-    return Native()
-
-
-class Record:
-    """A struct of the runtime in memory: its integers, and its pointers as integers."""
-
-    def __init__(self, cls, address=None):
-        self.__dict__["cls"] = cls
-        if address is None:
-            self.__dict__["memory"] = (ctypes.c_int64 * (cls.size // WORD + 8))()
-            address = (ctypes.addressof(self.memory) + 63) & -64
-        self.__dict__["address"] = address
-
-    def word(self, name, index=0):
-        return ctypes.c_int64.from_address(self.address + self.cls.fields[name][0] + WORD * index)
-
-    def __getattr__(self, name):
-        return self.word(name).value
-
-    def __setattr__(self, name, value):
-        self.word(name).value = value
+    lib = Native(RUNTIME, UNIT)
+    lib.t_stackinit()
+    return lib
 
 
 _kept: list[Record] = []

@@ -10,7 +10,6 @@ from __future__ import annotations
 import bisect
 import ctypes
 import functools
-import importlib
 import itertools
 import mmap
 import multiprocessing
@@ -28,9 +27,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.runtime.images import Native, Record
+
 RUNTIME = "os_linux lock_futex hooks mbarrier panic traceback persistent mheap mcache malloc mbitmap mstats"
 HEAP_LIMIT = 1 << 30
-WORD = 8
 MASK64 = (1 << 64) - 1
 
 
@@ -61,70 +61,20 @@ def in_worker(check):
     return test
 
 
-def native(**boot):
+_loaded: list[Native] = []
+
+
+def native(publish=True, limit=HEAP_LIMIT):
     """The image of this process; the first call loads it."""
-    if Native.loaded is None:
-        Native.loaded = Native(**boot)
-    return Native.loaded
-
-
-class Native:
-    """The loaded image: `lib.t_new(...)` calls the function `go.t_new`."""
-
-    loaded = None
-
-    def __init__(self, publish=True, limit=HEAP_LIMIT):
-        from gopark import runtime
-        from gopark.compiler import asm_amd64, image
-        from gopark.compiler.numba_api import llb
-
-        units = [f"gopark.runtime.{name}" for name in RUNTIME.split()]
-        sys.path.insert(0, str(Path(__file__).parent))
-        units.append("malloc_unit")
-        for unit in units:
-            importlib.import_module(unit)
-        functions = image.RuntimeFunction.BY_SYMBOL
-        for symbol in [s for s, f in functions.items() if f.unit not in units]:
-            del functions[symbol]  # imported for its constants, not part of this image
-        built = image.build(
-            units, *([f"gopark.runtime.{name}" for name in names] for names in (runtime.HEADERS, runtime.HOOKS))
-        )
-        llb.load_library_permanently("libc.so.6")
-        asm_amd64.load()
-        self.image = image.Image(built)
-        self.functions = functions
+    if not _loaded:
+        lib = Native(RUNTIME, "tests.runtime.malloc_unit")
         if publish:
             from gopark.runtime.malloc import publish_size_classes
 
             publish_size_classes()
-        self.mallocinit(limit)
-
-    def __getattr__(self, name):
-        count = len(self.functions[f"go.{name}"].signature.args)
-        prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * count)
-        function = prototype(self.image.address[f"go.{name}"])
-        setattr(self, name, function)
-        return function
-
-
-class Record:
-    """The integer fields of one struct of the runtime in memory."""
-
-    def __init__(self, cls, address=None):
-        self.__dict__["cls"] = cls
-        if address is None:
-            self.__dict__["memory"] = (ctypes.c_int64 * (cls.size // 8 + 8))()
-            address = (ctypes.addressof(self.memory) + 63) & -64
-        self.__dict__["address"] = address
-
-    def word(self, name, index=0):
-        return ctypes.c_int64.from_address(self.address + self.cls.fields[name][0] + WORD * index)
-
-    def __getattr__(self, name):
-        return self.word(name).value
-
-    def __setattr__(self, name, value):
-        self.word(name).value = value
+        lib.mallocinit(limit)
+        _loaded.append(lib)
+    return _loaded[0]
 
 
 def sched():
@@ -684,7 +634,7 @@ def test_threads_with_a_p_each_allocate_without_treading_on_each_other():
 
 def on_stack(m, typ, count):
     """Run newobject, mallocslow and mallocgc of `typ` on a thread whose G is found from its stack pointer."""
-    import malloc_unit
+    from tests.runtime import malloc_unit
 
     from gopark.compiler import abi
 
