@@ -28,7 +28,7 @@ from gopark.pause import collector_paused
 
 with collector_paused():
     from gopark.bridge.run import run
-    from gopark.bridge.stats import gomaxprocs, mem_stats
+    from gopark.bridge.stats import mem_stats
     from gopark.compiler.func import func, nowritebarrier, nowritebarrierrec, yeswritebarrierrec
     from gopark.compiler.structs import Embed, struct
     from gopark.errors import (
@@ -46,7 +46,7 @@ with collector_paused():
     from gopark.types import sync as _sync  # noqa: F401  (installs the methods)
     from gopark.types.chan import Chan, chan
     from gopark.types.select import recv, select, send
-    from gopark.types.spawn import gosched, num_goroutine, spawn
+    from gopark.types.spawn import gomaxprocs, gosched, num_goroutine, spawn
     from gopark.types.time import monotonic
 
 __version__ = "0.1.0"

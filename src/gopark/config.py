@@ -13,6 +13,7 @@ from pathlib import Path
 
 MIN_STACK = 64 << 10
 MAX_STACK = 64 << 20
+MAX_PROCS = 256
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,11 @@ def settings() -> Settings:
         )
     procs = os.environ.get("GOMAXPROCS")
     if procs is None:
-        count = len(os.sched_getaffinity(0))
+        count = min(len(os.sched_getaffinity(0)), MAX_PROCS)
     else:
         count = _integer("GOMAXPROCS", procs)
-        if count < 1:
-            raise ValueError(f"GOMAXPROCS={procs}: at least 1 is wanted")
+        if not 1 <= count <= MAX_PROCS:
+            raise ValueError(f"GOMAXPROCS={procs}: from 1 to {MAX_PROCS} are possible")
     seed = os.environ.get("GOPARK_SEED")
     debug = _debug_keys()
     cache = os.environ.get("GOPARK_CACHE_DIR")

@@ -51,7 +51,7 @@ MUTANTS = (
         (Edit(MP, 'setPNoWriteBarrier(pp, "link", sched.pidle, "allp")', "pp.link = sched.pidle"),),
         "barrier",
         "write barrier without a P: store to P.link",
-        ("schedinit", "calls procresize", "calls pidleput", "write barrier: store to P.link"),
+        ("procresize", "calls pidleput", "write barrier: store to P.link"),
     ),
     Mutant(
         "plain store in globrunqput",
@@ -240,7 +240,7 @@ MUTANTS = (
         "call of a function that was not compiled",
         "what the check has not seen, it cannot judge",
         (
-            Edit(MP, "SIGNAL_STACK = 64 << 10", 'SIGNAL_STACK = 64 << 10\nmstopped = forward("mstopped")'),
+            Edit(MP, "import GUARD, SIGNAL_STACK, stackalloc", 'import GUARD, SIGNAL_STACK, stackalloc\n\nmstopped = forward("mstopped")'),
             Edit(
                 MP, "from gopark.compiler.image import NO_P, fn", "from gopark.compiler.image import NO_P, fn, forward"
             ),

@@ -634,9 +634,8 @@ def test_threads_with_a_p_each_allocate_without_treading_on_each_other():
 
 def on_stack(m, typ, count):
     """Run newobject, mallocslow and mallocgc of `typ` on a thread whose G is found from its stack pointer."""
-    from tests.runtime import malloc_unit
-
     from gopark.compiler import abi
+    from tests.runtime import malloc_unit
 
     slab = abi.stack_size()
     area = mmap.mmap(-1, 2 * slab)

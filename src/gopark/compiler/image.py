@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from gopark import config
 from gopark.compiler import abi, asm_amd64, cache, linetable, lower
 from gopark.compiler.numba_api import (
     CPU,
@@ -421,11 +422,11 @@ def _digest(*parts) -> str:
 
 
 def base_key(headers: Iterable[str]) -> str:
-    """Hash of everything that every unit depends on: the compiler's sources, the shared headers, versions, CPU,
-    settings."""
+    """Hash of everything that every unit depends on: the sources of the compiler and of the settings, the shared
+    headers, versions, CPU, settings."""
     from gopark.compiler.numba_api import host_cpu
 
-    files = _source_files("compiler") + [Path(inspect.getfile(_module(h))) for h in headers]
+    files = [*_source_files("compiler"), *(Path(inspect.getfile(m)) for m in (config, *map(_module, headers)))]
     return _digest(abi.key(), versions(), host_cpu(), *[f.read_bytes() for f in files])
 
 

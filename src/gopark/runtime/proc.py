@@ -23,6 +23,9 @@ starve those that wait there.
        without being told.
 * SC6  An M that stops looking for work drops `spinning` first and then looks at all queues once more, the global one
        too: a producer that saw it spinning did not wake anybody else (mp.py, MP3).
+* SC7  The number of Ps changes only while all of them are idle and no run exists, so no M looks at their queues. Nobody
+       gets a P without sched.lock, and that is held. A P is never freed: one that is taken out of service keeps its
+       allocation cache, gives its free Gs back, and is used again when the number grows.
 
 Who needs a P: everything but findrunnable_nop, mstart's beginning, schedinit, procresize and newprocforeign.
 """
@@ -40,6 +43,7 @@ from gopark.runtime.persistent import persistentalloc
 from gopark.runtime.prims import (
     callfn,
     cas,
+    fence,
     getg,
     gogo,
     load,
@@ -66,17 +70,19 @@ from gopark.runtime.runtime2 import (
     M,
     Mutex,
     P,
+    Pdead,
     Pidle,
     Run,
     sched,
 )
 from gopark.runtime.signal import minit
-from gopark.runtime.stack import gfget, gfgetglobal, gfput, gostartcall, stackinit
+from gopark.runtime.stack import gfget, gfgetglobal, gfpurge, gfput, gostartcall, stackinit
 
 pokeruns = forward("pokeruns")
 selunlockparked = forward("selunlockparked", types.none, Pointer(G))
 
 FAIRNESS = 61  # every so many switches go through g0's loop
+RESIZE_BUSY, RESIZE_RUNS = -1, -2  # why procresize refuses
 
 
 # ---- making a G runnable
@@ -440,28 +446,71 @@ def mstart(m: int) -> int:
     return 0
 
 
-# ---- boot: on a Python thread, before any M exists
+# ---- the Ps: on a Python thread
 
 
 @fn(inline=False, entered=NO_P)
 def schedinit(procs: int, seed: int):
     """Reserve the stacks and make the Ps. Once per process."""
     stackinit()
-    procresize(procs, seed)
+    sched.seed = seed
+    procresize(procs)
+
+
+@fn(inline=False, entered=NO_P)
+def numprocs() -> int:
+    return load(sched, "gomaxprocs")
+
+
+@fn(inline=False, entered=NO_P)
+def procresize(procs: int) -> int:
+    """Change the number of Ps; returns what it was. SC7. Refused, and nothing changed: RESIZE_RUNS if there is a run,
+    RESIZE_BUSY if some M has not given its P back yet. The caller sees to it that nobody else calls it meanwhile."""
+    for i in range(procs):
+        if sched.allp[i] is None:
+            setPNoWriteBarrier(sched.allp, i, newp(i), "allp")
+    lock(sched.lock)
+    old = sched.gomaxprocs
+    refused = 0
+    if anyrun():
+        refused = RESIZE_RUNS
+    elif load(sched, "npidle") != old or sched.runqsize != 0:
+        refused = RESIZE_BUSY
+    if refused != 0:
+        unlock(sched.lock)
+        return refused
+    setPNoWriteBarrier(sched, "pidle", None, "allp")
+    store(sched, "npidle", 0)
+    for k in range(procs):
+        pp = sched.allp[procs - 1 - k]
+        store(pp, "status", Pidle)
+        pidleput(pp)
+    for i in range(procs, old):
+        store(sched.allp[i], "status", Pdead)
+    store(sched, "gomaxprocs", procs)
+    unlock(sched.lock)
+    for i in range(procs, old):
+        gfpurge(sched.allp[i])
+    return old
 
 
 @fn(inline=False)
-def procresize(procs: int, seed: int):
-    """Make the Ps, all idle. Their number does not change while goroutines run."""
-    for k in range(procs):
-        i = procs - 1 - k
-        pp = ptr(P, persistentalloc(sizeof(P)))
-        pp.id = i
-        pp.status = Pidle
-        pp.rand = seed + i * 2654435761 + 1
-        setMcacheNoWriteBarrier(pp, "mcache", allocmcache(), "its P")
-        setPNoWriteBarrier(sched.allp, i, pp, "allp")
-        lock(sched.lock)
-        pidleput(pp)
-        unlock(sched.lock)
-    store(sched, "gomaxprocs", procs)
+def newp(id: int) -> P:
+    pp = ptr(P, persistentalloc(sizeof(P)))
+    pp.id = id
+    pp.status = Pdead
+    pp.rand = sched.seed + id * 2654435761 + 1
+    setMcacheNoWriteBarrier(pp, "mcache", allocmcache(), "its P")
+    fence()  # readmemstats reads allp without a lock
+    return pp
+
+
+@fn(inline=False)
+def anyrun() -> bool:
+    """Whether some thread is in go.run."""
+    run = sched.allruns
+    while run is not None:
+        if load(run, "inuse") != 0:
+            return True
+        run = run.alllink
+    return False

@@ -27,7 +27,8 @@ Status of a G (`atomicstatus`):
       finish action of the switch). So whoever holds the lock and sees Gwaiting may switch to it.
 * I4  `parkseq` grows with every park. Two looks that see Gwaiting with the same number saw the same park.
 
-Status of a P: Pidle (in the idle list), Prunning (owned by the M in `p.m`, whose `m.p` is the P: both, always).
+Status of a P: Pidle (in the idle list), Prunning (owned by the M in `p.m`, whose `m.p` is the P: both, always), Pdead
+(out of service: in allp beyond gomaxprocs).
 
 Offsets that user code bakes in are asserted at the end of the file (compiler/abi.py).
 """
@@ -37,6 +38,7 @@ from __future__ import annotations
 from gopark.compiler import abi
 from gopark.compiler.numba_api import types
 from gopark.compiler.structs import MAX_LAYOUTS, Array, Descriptor, Embed, struct, var
+from gopark.config import MAX_PROCS
 
 int32 = types.int32
 
@@ -52,7 +54,7 @@ G_STATUS_NAMES = {
 }
 
 # ---- status of a P
-Pidle, Prunning = 0, 1
+Pidle, Prunning, Pdead = 0, 1, 2
 
 # ---- why a G waits
 WAIT_REASONS = (
@@ -82,7 +84,7 @@ WAIT_REASONS = (
 ACT_NONE, ACT_UNLOCK, ACT_SELUNLOCK, ACT_YIELD, ACT_DEAD = range(5)
 
 RunqSize = 256  # length of a local run queue; a power of two
-MaxGomaxprocs = 256
+MaxGomaxprocs = MAX_PROCS
 TracebackFrames = 8  # an error keeps the first and the last so many frames
 
 
@@ -285,6 +287,7 @@ class Sched:
     mcount: int
     allm: M
     gomaxprocs: int
+    seed: int  # of the Ps' random numbers
     npidle: int
     nmspinning: int
     goidgen: int

@@ -16,8 +16,8 @@ Stands for: src/runtime/stack1.go at 41dbcc19ef09; stacks here have one size and
 * ST5  A G is made once, put in allgs, and reused with its stack: per-P free lists (need a P), a global one (needs
        stacklock). Both are last-in first-out, so that warm stacks are reused.
 
-stackalloc, gfgetglobal and gostartcall may run without a P (a new M, a Python thread): they use setters, allgs is the
-registry. gfput and gfget need a P. Raw memory: the first words of a new stack.
+stackalloc, gfgetglobal, gfpurge and gostartcall may run without a P (a new M, a Python thread): they use setters, allgs
+is the registry. gfput and gfget need a P. Raw memory: the first words of a new stack.
 """
 
 from __future__ import annotations
@@ -144,6 +144,20 @@ def gfputslow(pp: P, n: int) -> int:
         n -= 1
     unlock(sched.stacklock)
     return n
+
+
+@fn(inline=False)
+def gfpurge(pp: P):
+    """The dead Gs of a P that is taken out of service, to the global list. Runs without a P."""
+    lock(sched.stacklock)
+    while pp.gfree is not None:
+        gp = pp.gfree
+        setGNoWriteBarrier(pp, "gfree", gp.schedlink, "allgs")
+        setGNoWriteBarrier(gp, "schedlink", sched.gfree, "allgs")
+        setGNoWriteBarrier(sched, "gfree", gp, "allgs")
+        sched.gfreecnt += 1
+    pp.gfreecnt = 0
+    unlock(sched.stacklock)
 
 
 @fn

@@ -8,6 +8,9 @@ of its arguments; its entry stub gives them back.
 from __future__ import annotations
 
 import inspect
+import operator
+import threading
+import time
 
 from gopark.compiler import errpath, func, lower
 from gopark.compiler.numba_api import (
@@ -22,6 +25,8 @@ from gopark.compiler.numba_api import (
     signature,
     types,
 )
+from gopark.runtime.proc import RESIZE_BUSY, RESIZE_RUNS
+from gopark.runtime.runtime2 import MaxGomaxprocs
 
 MaxRecord = 4096  # bytes of arguments
 
@@ -109,6 +114,52 @@ def _lower_gosched(context, b, sig, args):
     if low is not None:
         low.polls.poll()
     return context.get_dummy_value()
+
+
+_resizing = threading.Lock()
+
+
+def gomaxprocs(n: int = 0) -> int:
+    """The number of Ps, which is how many goroutines run at once; with n > 0 it becomes n. Returns the previous value.
+
+    The default is GOMAXPROCS, or else the number of cores that the process may use. It changes from Python and while no
+    run is active: RuntimeError otherwise; ValueError beyond 256. In compiled code only `gomaxprocs()`, which asks. An M
+    that still looks for work when the last run has just ended is waited for, which takes microseconds.
+    """
+    n = operator.index(n)
+    call = func.GoDispatcher.booter().call
+    if n < 1:
+        return call("go.numprocs")
+    if n > MaxGomaxprocs:
+        raise ValueError(f"go.gomaxprocs({n}): at most {MaxGomaxprocs} are possible")
+    with _resizing:
+        while True:
+            before = call("go.procresize", n)
+            if before == RESIZE_RUNS:
+                raise RuntimeError(
+                    f"go.gomaxprocs({n}): a run is active, and the number of Ps changes only between runs. "
+                    f"Call it before go.run, or set GOMAXPROCS={n}"
+                )
+            if before != RESIZE_BUSY:
+                return before
+            time.sleep(0.0005)
+
+
+@infer_global(gomaxprocs)
+class _Gomaxprocs(AbstractTemplate):
+    def generic(self, args, kws):
+        lower.require_go(self.context, "go.gomaxprocs")
+        if args or kws:
+            raise errors.TypingError(
+                "go.gomaxprocs(n): the number of Ps cannot change while goroutines run. Call it from Python before "
+                "go.run; in compiled code go.gomaxprocs() asks"
+            )
+        return signature(types.int64)
+
+
+@lower_builtin(gomaxprocs)
+def _lower_gomaxprocs(context, b, sig, args):
+    return lower.call_runtime(context, b, "go.numprocs", i64, [])
 
 
 def num_goroutine() -> int:
