@@ -240,7 +240,11 @@ MUTANTS = (
         "call of a function that was not compiled",
         "what the check has not seen, it cannot judge",
         (
-            Edit(MP, "import GUARD, SIGNAL_STACK, stackalloc", 'import GUARD, SIGNAL_STACK, stackalloc\n\nmstopped = forward("mstopped")'),
+            Edit(
+                MP,
+                "import GUARD, SIGNAL_STACK, stackalloc",
+                'import GUARD, SIGNAL_STACK, stackalloc\n\nmstopped = forward("mstopped")',
+            ),
             Edit(
                 MP, "from gopark.compiler.image import NO_P, fn", "from gopark.compiler.image import NO_P, fn, forward"
             ),
