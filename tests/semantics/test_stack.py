@@ -6,7 +6,7 @@ import gopark as go
 from gopark.compiler import abi, asm_amd64
 from gopark.compiler.numba_api import intrinsic, types
 
-GOROUTINES = 256  # as many as a ring holds
+GOROUTINES = 1024  # the page changes with every 64th slab
 
 
 @intrinsic

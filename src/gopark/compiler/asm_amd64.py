@@ -146,15 +146,11 @@ def emit_getsp(b: lir.IRBuilder):
 def emit_gof(b: lir.IRBuilder, address):
     """Address of the G of the slab that contains `address`."""
     slab = abi.stack_size()
-    shift = slab.bit_length() - 1
     top = b.or_(address, const(slab - 1))
-    line = b.and_(b.lshr(top, const(shift - 6)), const((abi.G_LINES - 1) << 6))
-    at = b.sub(b.add(top, const(1 - abi.G_SIZE)), line)
-    if abi.g_pages() == 1:
-        return at
-    # Slabs of 256 KiB fall into four sets of a TLB of 256: the next four slabs take the next page.
-    page = b.and_(b.lshr(top, const(shift + 2 - 12)), const((abi.g_pages() - 1) << 12))
-    return b.sub(at, page)
+    # one shift for both: the low bits of the slab's number choose the line, those from the seventh on the page
+    colours = (abi.G_LINES - 1) << 6 | (abi.g_pages() - 1) << 12
+    colour = b.and_(b.lshr(top, const(slab.bit_length() - 1 - 6)), const(colours))
+    return b.sub(b.add(top, const(1 - abi.G_SIZE)), colour)
 
 
 def emit_getg(b: lir.IRBuilder):

@@ -141,10 +141,10 @@ def runqget(pp: P) -> G:
         tail = pp.runqtail
         if tail == head:
             return None
+        if tail - head > 2:
+            prefetchnext(pp, head)
         gp = pp.runq[head & MASK]
         if cas(pp, "runqhead", head, head + 1):
-            if tail - head > 2:
-                prefetchnext(pp, head)
             return gp
 
 
