@@ -45,7 +45,7 @@ with collector_paused():
     from gopark.types import struct as _struct  # noqa: F401  (installs the constructors)
     from gopark.types import sync as _sync  # noqa: F401  (installs the methods)
     from gopark.types.chan import Chan, chan
-    from gopark.types.select import recv, select, send
+    from gopark.types.select import recv, select, select_recv, send
     from gopark.types.spawn import gomaxprocs, gosched, num_goroutine, spawn
     from gopark.types.time import monotonic
 
@@ -75,6 +75,7 @@ __all__ = [
     "recv",
     "run",
     "select",
+    "select_recv",
     "send",
     "spawn",
     "struct",

@@ -728,3 +728,169 @@ def pumped():
 def test_selects_on_shared_channels_lose_and_double_nothing(procs):
     n = 20000
     assert subprocesses.call(__name__, "pumped", GOMAXPROCS=procs) == (n, n * (n - 1) // 2)
+
+
+# ---- select_recv: over channels that are told apart by their place
+
+
+@go.func
+def recv_from_one_of_three(which, value):
+    """One channel has a value; where it lies is known at run time only."""
+    channels = (go.chan(int, 1), go.chan(int, 1), go.chan(int, 1))
+    channels[which].send(value)
+    return go.select_recv(channels)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_select_recv_tells_which(which):
+    assert go.run(recv_from_one_of_three, which, 70 + which) == (which, 70 + which, True)
+
+
+@go.func
+def recv_when_sent(which, rounds):
+    channels = (go.chan(Pair), go.chan(Pair), go.chan(Pair), go.chan(Pair))
+    go.spawn(send_pair_after, channels[which], which, rounds)
+    i, pair, ok = go.select_recv(channels)
+    return i, pair[0], pair[1], ok
+
+
+@go.func
+def send_pair_after(ch, n, rounds):
+    for _ in range(rounds):
+        go.gosched()
+    ch.send((n, n + 0.5))
+
+
+@pytest.mark.parametrize("rounds", [0, 5, 200])
+@pytest.mark.parametrize("which", [0, 3])
+def test_select_recv_waits(which, rounds):
+    assert go.run(recv_when_sent, which, rounds) == (which, which, which + 0.5, True)
+
+
+@go.func
+def recv_from_closed(rounds):
+    a, b = go.chan(int), go.chan(int)
+    go.spawn(close_after, b, rounds)
+    return go.select_recv((a, b))
+
+
+@pytest.mark.parametrize("rounds", [0, 5])
+def test_select_recv_of_a_closed_channel(rounds):
+    assert go.run(recv_from_closed, rounds) == (1, 0, False)
+
+
+@go.func
+def drain(n):
+    """Receives all of three channels by turns; a channel that is closed becomes nil and drops out."""
+    a, b, c = go.chan(int), go.chan(int, 3), go.chan(int, 1)
+    go.spawn(send_many, a, n, 1)
+    go.spawn(send_many, b, n, 10)
+    go.spawn(send_many, c, n, 100)
+    nil = Nil().ints
+    total, closed = 0, 0
+    while closed < 3:
+        i, value, ok = go.select_recv((a, b, c))
+        if not ok:
+            closed += 1
+            a = nil if i == 0 else a
+            b = nil if i == 1 else b
+            c = nil if i == 2 else c
+        total += value
+    return total
+
+
+@go.func
+def send_many(ch, n, value):
+    for _ in range(n):
+        ch.send(value)
+    ch.close()
+
+
+def test_select_recv_leaves_nil_channels_out():
+    assert go.run(drain, 50) == 50 * 111
+
+
+@go.func
+def all_nil():
+    nil = Nil().ints
+    return go.select_recv((nil, nil))
+
+
+def test_select_recv_of_nil_channels_blocks_for_ever():
+    with pytest.raises(go.DeadlockError, match="select"):
+        go.run(all_nil)
+
+
+@go.func
+def items_by_turns(n):
+    a, b = go.chan(Item, n), go.chan(Item, n)
+    for k in range(n):
+        a.send(Item(k))
+        b.send(Item(1000 + k))
+    total = 0
+    for _ in range(2 * n):
+        _, item, ok = go.select_recv((a, b))
+        total += item.n
+    return total
+
+
+def test_select_recv_of_pointers():
+    assert go.run(items_by_turns, 10) == 2 * sum(range(10)) + 10_000
+
+
+@go.func
+def who_is_taken(n, counts):
+    a, b, c = go.chan(int, n), go.chan(int, n), go.chan(int, n)
+    for _ in range(n):
+        a.send(0)
+        b.send(0)
+        c.send(0)
+    for _ in range(n):
+        i, _, _ = go.select_recv((a, b, c))
+        counts[i] += 1
+
+
+def test_select_recv_is_fair():
+    counts = np.zeros(3, np.int64)
+    go.run(who_is_taken, 3000, counts)
+    assert counts.sum() == 3000
+    assert counts.min() > 800
+
+
+@go.func
+def of_a_channel():
+    go.select_recv(go.chan(int))
+
+
+@go.func
+def of_a_mix():
+    go.select_recv((go.chan(int), go.chan(float)))
+
+
+@go.func
+def of_nothing():
+    go.select_recv(())
+
+
+@go.func
+def of_two_arguments():
+    go.select_recv(go.chan(int), go.chan(int))
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (of_a_channel, r"takes a tuple of one or more channels, such as \(a, b, c\), not chan\(int64\)"),
+        (of_a_mix, r"the channels carry different types (?s:.*)go.select\(label=go.recv\(ch\), ...\) takes a mix"),
+        (of_nothing, "takes a tuple of one or more channels"),
+        (of_two_arguments, "takes one argument, a tuple of channels"),
+    ],
+)
+def test_what_select_recv_refuses(function, words):
+    with pytest.raises(Exception, match=words):
+        go.run(function)
+
+
+def test_select_recv_from_python():
+    with pytest.raises(TypeError, match="inside a @go.func"):
+        go.select_recv(())

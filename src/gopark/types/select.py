@@ -20,7 +20,6 @@ from gopark.compiler.numba_api import (
     cgutils,
     const,
     errors,
-    i1,
     i8,
     i8p,
     i64,
@@ -60,6 +59,16 @@ def select(**cases):
     each label.
     """
     raise TypeError("go.select(...) works inside a @go.func")
+
+
+def select_recv(channels):
+    """Receive from whichever of several channels is ready first: `(i, value, ok)`, as Go's `reflect.Select`.
+
+    channels: a tuple of channels with one type of elements; which of them are nil, and so left out, is known at run
+    time only. `i` is the index of the channel, `value` what it gave, `ok` False (and `value` zero) if it was closed.
+    Fair among those that are ready; blocks while none is, for ever if all are nil. In compiled code only.
+    """
+    raise TypeError("go.select_recv(channels) works inside a @go.func")
 
 
 class CaseType(types.Type):
@@ -161,18 +170,46 @@ class _Select(AbstractTemplate):
         return signature(SelectType(labels, cases), *given).replace(pysig=inspect.Signature(parameters))
 
 
+class _Cases:
+    """The cases of a select in the caller's frame, as the runtime wants them: an array of sudogs."""
+
+    WORDS = Sudog.size // 8
+
+    def __init__(self, b, n):
+        self.b, self.n = b, n
+        self.array = cgutils.alloca_once(b, lir.ArrayType(i64, self.WORDS * max(n, 1)))
+
+    def put(self, i, kind, channel, slot):
+        """Case i receives into `slot`, or sends what lies there."""
+        b = self.b
+        values = {"elem": b.ptrtoint(slot, i64), "c": b.ptrtoint(channel, i64), "kind": const(kind), "index": const(i)}
+        for field, value in values.items():
+            offset = i * self.WORDS + Sudog.fields[field][0] // 8
+            b.store(value, cgutils.gep_inbounds(b, self.array, 0, offset))
+
+    def select(self, context, block):
+        """Perform one of them; what runtime/select.py returns. Does not come back if the run has ended."""
+        b = self.b
+        arguments = [b.bitcast(self.array, i8p), const(self.n), block]
+        outcome = lower.call_runtime(context, b, "go.selectgo", i64, arguments)
+        with b.if_then(b.icmp_signed("<", outcome, const(0)), likely=False):
+            leave_if_ended(context, b, outcome)
+        return outcome
+
+
+def _index_of(b, outcome):
+    return b.and_(outcome, const(OK - 1))
+
+
+def _was_ok(b, outcome):
+    return b.icmp_unsigned("!=", b.and_(outcome, const(OK)), const(0))
+
+
 @lower_builtin(select, types.VarArg(types.Any))
 def _lower_select(context, b, sig, args):
     result = sig.return_type
     n = len(result.cases)
-    words = Sudog.size // 8
-    array = cgutils.alloca_once(b, lir.ArrayType(i64, words * max(n, 1)))
-    slots = []
-
-    def put(case, field, value):
-        offset = Sudog.fields[field][0] // 8
-        b.store(value, cgutils.gep_inbounds(b, array, 0, case * words + offset))
-
+    cases, slots = _Cases(b, n), []
     for i, (ty, value) in enumerate(zip(result.cases, args, strict=False)):
         case = cgutils.create_struct_proxy(ty)(context, b, value=value)
         slot = element_slot(context, b, ty.channel.dtype)
@@ -181,25 +218,54 @@ def _lower_select(context, b, sig, args):
             context.pack_value(b, ty.channel.dtype, case.value, slot)
         else:
             b.store(lir.Constant(slot.type.pointee, None), slot)
-        put(i, "elem", b.ptrtoint(slot, i64))
-        put(i, "c", b.ptrtoint(case.channel, i64))
-        put(i, "kind", const(SEND if ty.kind == "send" else RECV))
-        put(i, "index", const(i))
+        cases.put(i, SEND if ty.kind == "send" else RECV, case.channel, slot)
     block = lir.Constant(i8, 1) if len(args) == n else b.zext(b.not_(args[-1]), i8)
-    outcome = lower.call_runtime(context, b, "go.selectgo", i64, [b.bitcast(array, i8p), const(n), block])
-    with b.if_then(b.icmp_signed("<", outcome, const(0)), likely=False):
-        leave_if_ended(context, b, outcome)
-        with b.if_then(b.icmp_signed("==", outcome, const(SENDCLOSED))):
-            raise_closed(context, b, "send on closed channel")
+    outcome = cases.select(context, block)
+    with b.if_then(b.icmp_signed("==", outcome, const(SENDCLOSED)), likely=False):
+        raise_closed(context, b, "send on closed channel")
     out = cgutils.create_struct_proxy(result)(context, b)
     is_default = b.icmp_signed("==", outcome, const(DEFAULT))
-    out.index = b.select(is_default, const(-1), b.and_(outcome, const(OK - 1)))
-    happened = b.and_(b.not_(is_default), b.icmp_unsigned("!=", b.and_(outcome, const(OK)), const(0)))
-    out.ok = b.trunc(b.zext(happened, i64), i1)
+    out.index = b.select(is_default, const(-1), _index_of(b, outcome))
+    out.ok = b.and_(b.not_(is_default), _was_ok(b, outcome))
     for label, ty, slot in zip(result.labels, result.cases, slots, strict=True):
         if ty.kind == "recv":
             setattr(out, label, context.unpack_value(b, ty.channel.dtype, slot))
     return out._getvalue()
+
+
+@infer_global(select_recv)
+class _SelectRecv(AbstractTemplate):
+    def generic(self, args, kws):
+        lower.require_go(self.context, "go.select_recv")
+        if len(args) != 1 or kws:
+            raise errors.TypingError("go.select_recv(channels) takes one argument, a tuple of channels")
+        channels = args[0]
+        if isinstance(channels, types.BaseTuple) and all(isinstance(t, ChanType) for t in channels):
+            if isinstance(channels, types.UniTuple):
+                element = channels.dtype.dtype
+                return signature(types.Tuple((types.int64, element, types.boolean)), channels)
+            if len(channels):
+                names = ", ".join(dict.fromkeys(str(t) for t in channels))
+                raise errors.TypingError(
+                    f"go.select_recv(channels): the channels carry different types ({names}). "
+                    f"go.select(label=go.recv(ch), ...) takes a mix"
+                )
+        raise errors.TypingError(
+            f"go.select_recv(channels) takes a tuple of one or more channels, such as (a, b, c), not {channels}"
+        )
+
+
+@lower_builtin(select_recv, types.UniTuple)
+def _lower_select_recv(context, b, sig, args):
+    channels = sig.args[0]
+    slot = element_slot(context, b, channels.dtype.dtype)  # one for all: only the case that happens writes it
+    b.store(lir.Constant(slot.type.pointee, None), slot)
+    cases = _Cases(b, channels.count)
+    for i in range(channels.count):
+        cases.put(i, RECV, b.extract_value(args[0], i), slot)
+    outcome = cases.select(context, lir.Constant(i8, 1))
+    value = context.unpack_value(b, channels.dtype.dtype, slot)
+    return context.make_tuple(b, sig.return_type, (_index_of(b, outcome), value, _was_ok(b, outcome)))
 
 
 @infer_getattr
