@@ -811,14 +811,14 @@ def test_select_recv_leaves_nil_channels_out():
 
 
 @go.func
-def all_nil():
+def only_nil_channels():
     nil = Nil().ints
     return go.select_recv((nil, nil))
 
 
 def test_select_recv_of_nil_channels_blocks_for_ever():
     with pytest.raises(go.DeadlockError, match="select"):
-        go.run(all_nil)
+        go.run(only_nil_channels)
 
 
 @go.func
