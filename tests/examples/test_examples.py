@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -206,3 +207,93 @@ def test_wc_without_files_says_how_to_use_it() -> None:
     assert done.returncode != 0
     assert done.stdout == ""
     assert "usage: gopark run examples/wc.py FILE..." in done.stderr
+
+
+# ---- the Mandelbrot set
+
+
+def shades(width: int, height: int, limit: int) -> np.ndarray:
+    """The same picture from the definition, in NumPy."""
+    scale = 3.0 / width
+    x = (np.arange(width) - 0.5 * (width - 1)) * scale - 0.75
+    y = (np.arange(height) - 0.5 * (height - 1)) * scale
+    c = x[np.newaxis, :] + 1j * y[:, np.newaxis]
+    z = np.zeros_like(c)
+    grey = np.zeros(c.shape)
+    left = np.zeros(c.shape, bool)
+    for step in range(limit):
+        size = np.where(left, 1.0, z.real**2 + z.imag**2)
+        leaves = ~left & (size > 256)
+        smooth = step + 1 - np.log2(0.5 * np.log(np.where(leaves, size, 300.0)))
+        grey = np.where(leaves, 255 * (1 - np.sqrt(np.sqrt(np.maximum(smooth, 0) / limit))), grey)
+        left |= leaves
+        z = np.where(left, 0, z * z + c)
+    return grey
+
+
+def test_mandelbrot_paints_the_set(tmp_path: Path) -> None:
+    picture = tmp_path / "set.png"
+    done = run_example("mandelbrot.py", picture, 90, 60, 80)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(rf"{re.escape(str(picture))}: 90 x 60, \d+ goroutines\n", done.stdout)
+    with Image.open(picture) as image:
+        assert (image.format, image.mode, image.size) == ("PNG", "L", (90, 60))
+        painted = np.asarray(image).astype(int)
+    wanted = shades(90, 60, 80)
+    assert np.abs(painted - wanted).max() <= 1, "rounding may differ, nothing else"
+    assert np.array_equal(painted, painted[::-1]), "the set is its own mirror image"
+    assert painted[30, 50] == 0
+    assert painted[0, 0] > 100
+
+
+@pytest.mark.parametrize("arguments", [("x.png", 0), ("x.png", -1, 5), ("x.png", "wide")])
+def test_mandelbrot_says_how_it_is_used(arguments: tuple, tmp_path: Path) -> None:
+    done = run_example("mandelbrot.py", *arguments)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "usage: gopark run examples/mandelbrot.py FILE.png [WIDTH HEIGHT [STEPS]], numbers above 0\n"
+    )
+
+
+def test_mandelbrot_into_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "x.png"
+    done = run_example("mandelbrot.py", path, 30, 20, 10)
+    assert (done.returncode, done.stderr) == (1, f"mandelbrot.py: {path}: No such file or directory\n")
+
+
+# ---- the pipeline
+
+
+def lines_of(data: bytes) -> str:
+    lines = data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    longest = max(map(len, lines), default=0)
+    return f"{len(lines)} lines, {len(set(lines))} different, the longest has {longest} bytes\n"
+
+
+def many_lines() -> bytes:
+    """Sixty thousand lines of which a third are different, some longer than a block of the example."""
+    generator = np.random.default_rng(3)
+    lines = [b"%d" % n * (1 + n % 7) for n in generator.integers(0, 30_000, 60_000)]
+    lines[100] = b"x" * 200_000
+    return b"\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\n", b"one", b"one\n", b"a\n\na\nb", b"\n\n\n", b"x" * 70_000 + b"\n" + b"x" * 70_000, many_lines()],
+    ids=["empty", "newline", "open", "line", "four", "newlines", "long", "many"],
+)
+def test_distinct_counts_lines(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(data)
+    done = run_example("distinct.py", path, GOMAXPROCS="2")
+    assert (done.returncode, done.stdout) == (0, lines_of(data)), done.stderr
+
+
+def test_distinct_with_wrong_input(tmp_path: Path) -> None:
+    done = run_example("distinct.py", tmp_path / "none")
+    assert (done.returncode, done.stderr) == (1, f"distinct.py: {tmp_path / 'none'}: No such file or directory\n")
+    done = run_example("distinct.py")
+    assert (done.returncode, done.stderr) == (1, "usage: gopark run examples/distinct.py FILE\n")
