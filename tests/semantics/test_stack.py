@@ -48,8 +48,8 @@ def test_goroutines_spread_over_the_sets_of_the_caches():
     slab = abi.stack_size()
     assert len(set(places // slab)) == GOROUTINES
     assert np.all(slab - places % slab <= abi.g_space())
-    assert abi.g_pages() == slab >> 14
-    assert len(set(places >> 12 & 255)) >= 4 * abi.g_pages() // 2  # other tests may have taken some of the slabs
+    assert abi.g_pages() == (slab >> 14 if slab > 1 << 16 else 1)
+    assert len(set(places >> 12 & 255)) >= 16  # 64 with the default slab, unless other tests have taken some of them
 
 
 @go.func
