@@ -362,3 +362,71 @@ def test_a_failed_write_leaves_nothing(store, monkeypatch):
         store.put("k" * 64, b"two")
     monkeypatch.undo()
     assert [p.name for p in store.path.iterdir()] == ["k" * 40]
+
+
+# ---- what the wrapper of go.run needs to make Python's objects
+
+RESULTS = """
+import collections
+import numpy as np
+import gopark as go
+
+Point = collections.namedtuple("Point", "x y")
+RECORD = np.dtype([("n", np.int64), ("x", np.float32)])
+
+@go.func
+def nothing(array):
+    return array
+
+@go.func
+def filled(n):
+    out = np.zeros(n, np.float32)
+    out[n - 1] = 2.5
+    return out
+
+@go.func
+def several(n):
+    return np.full((2, n), 7), "text", (np.zeros(1, np.bool_), 1j)
+
+@go.func
+def named(n):
+    return Point(n, 0.5)
+
+@go.func
+def record(array):
+    return array[0]
+
+@go.func
+def perhaps(n):
+    if n > 1:
+        return np.zeros(n)
+    return None
+
+def show(*values):
+    print(" ".join(" ".join(map(repr, values)).split()))
+
+records = np.zeros(2, RECORD)
+show(go.run(nothing, np.arange(3, dtype=np.int16)))
+show(go.run(nothing, records))
+show(go.run(nothing, np.asfortranarray(np.eye(2))))
+show(go.run(filled, 2))
+show(go.run(several, 2))
+show(go.run(named, 2))
+show(go.run(record, records))
+show(go.run(perhaps, 2)), repr(go.run(perhaps, 0))
+print(sum(sum(f.stats.cache_misses.values()) for f in (nothing, filled, several, named, record, perhaps)))
+"""
+
+
+def test_results_come_out_of_the_cache_as_they_went_in(tmp_path):
+    """The dtype of a returned array is a constant of the wrapper: it has to be kept with it."""
+    program = tmp_path / "results.py"
+    program.write_text(RESULTS)
+    env = private_cache(tmp_path / "cache")
+    first, second = (python(program, env).splitlines() for _ in range(2))
+    assert (first[-1], second[-1]) == ("8", "0")
+    assert second[:-1] == first[:-1]
+    assert first[0] == "array([0, 1, 2], dtype=int16)"
+    assert first[3] == "array([0. , 2.5], dtype=float32)"
+    assert first[5] == "Point(x=2, y=0.5)"
+    assert first[7] == "array([0., 0.]) None"

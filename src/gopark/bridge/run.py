@@ -40,6 +40,7 @@ from gopark.compiler.numba_api import (
     ir,
     lir,
     llb,
+    serialize,
     types,
     void,
 )
@@ -247,13 +248,20 @@ class _MainDispatcher(CPUDispatcher):
         if not isinstance(self._go._cache, func._FunctionCache):
             return None
         body = cache.Store("main").get(self._key(result))
-        return self.targetctx.codegen().unserialize_library(pickle.loads(body)) if body is not None else None
+        if body is None:
+            return None
+        payload, constants = pickle.loads(body)
+        # The wrapper reads objects such as an array's dtype from the function's environment, behind the function's own.
+        # The function was kept before they were added.
+        result.environment.consts[:] = constants
+        return self.targetctx.codegen().unserialize_library(payload)
 
     def _keep(self, result, library):
         if isinstance(self._go._cache, func._FunctionCache):
             store, key = cache.Store("main"), self._key(result)
             if store.get(key) is None:
-                store.put(key, pickle.dumps(library.serialize_using_object_code()))
+                body = library.serialize_using_object_code(), list(result.environment.consts)
+                store.put(key, serialize.dumps(body))
 
 
 def _refuse_result(dispatcher, ty):
