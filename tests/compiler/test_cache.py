@@ -413,7 +413,7 @@ show(go.run(filled, 2))
 show(go.run(several, 2))
 show(go.run(named, 2))
 show(go.run(record, records))
-show(go.run(perhaps, 2)), repr(go.run(perhaps, 0))
+show(go.run(perhaps, 2), go.run(perhaps, 0))
 print(sum(sum(f.stats.cache_misses.values()) for f in (nothing, filled, several, named, record, perhaps)))
 """
 

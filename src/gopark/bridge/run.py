@@ -23,6 +23,7 @@ import pickle
 import sys
 import threading
 import types as python_types
+from pathlib import Path
 
 from gopark.bridge import boot, report
 from gopark.compiler import cache, errpath, func, linetable
@@ -206,6 +207,11 @@ def _build_library(dispatcher, result):
     return library
 
 
+@functools.cache
+def _this_file() -> str:
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+
+
 def _compile_fast(library):
     for f in library._final_module.functions:
         if not f.is_declaration:
@@ -240,8 +246,9 @@ class _MainDispatcher(CPUDispatcher):
         return entry
 
     def _key(self, result):
-        """The function's own key, and its mangled name: that carries a counter of the process that compiled it."""
-        text = self._go._cache.key(result.signature.args) + result.fndesc.mangled_name
+        """The function's own key, this file's, and the function's mangled name, which carries a counter of the process
+        that compiled it."""
+        text = self._go._cache.key(result.signature.args) + _this_file() + result.fndesc.mangled_name
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _cached(self, result):
