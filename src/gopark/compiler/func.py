@@ -26,7 +26,6 @@ import os
 import pickle
 import threading
 import warnings
-from typing import ClassVar
 
 import numpy as np
 
@@ -367,22 +366,15 @@ class _CalleeCompiler(CompilerBase):
         linetable.flags_for_line_tables(flags)
         super().__init__(typingctx, targetctx, library, args, return_type, flags, locals)
 
-    _pipelines: ClassVar[dict] = {}  # Numba derives the order of 30 passes from scratch for every function: 25 ms
-
     def define_pipelines(self):
-        flags = self.state.flags
-        key = self.state.func_ir is None, flags.no_rewrites, flags.enable_ssa, flags.auto_parallel.enabled
-        pm = self._pipelines.get(key)
-        if pm is None:
-            pm = DefaultPassBuilder.define_nopython_pipeline(self.state, "gopark")
-            pm.add_pass_after(_Twins, untyped_passes.IRProcessing)
-            pm.add_pass_after(_Refuse, typed_passes.NopythonTypeInference)
-            pm.passes = [
-                (_GoLowering, text) if step is typed_passes.NativeLowering else (step, text) for step, text in pm.passes
-            ]
-            pm._finalized = False
-            pm.finalize()
-            self._pipelines[key] = pm
+        pm = DefaultPassBuilder.define_nopython_pipeline(self.state, "gopark")
+        pm.add_pass_after(_Twins, untyped_passes.IRProcessing)
+        pm.add_pass_after(_Refuse, typed_passes.NopythonTypeInference)
+        pm.passes = [
+            (_GoLowering, text) if step is typed_passes.NativeLowering else (step, text) for step, text in pm.passes
+        ]
+        pm._finalized = False
+        pm.finalize()
         return [pm]
 
     def compile_extra(self, func):

@@ -170,12 +170,6 @@ class _RuntimeCompiler(CompilerBase):
     """Numba's nopython pipeline without the passes that only user code needs: a third faster."""
 
     def define_pipelines(self):
-        self.state.type_annotation = ""
-        return [self._pipeline()]
-
-    @staticmethod
-    @functools.cache
-    def _pipeline():
         pm = PassManager("gopark runtime")
         u, t = untyped_passes, typed_passes
         for step in (
@@ -193,7 +187,8 @@ class _RuntimeCompiler(CompilerBase):
         ):
             pm.add_pass(step, step.__name__)
         pm.finalize()
-        return pm
+        self.state.type_annotation = ""
+        return [pm]
 
 
 _context = None
