@@ -239,22 +239,25 @@ class _MainDispatcher(CPUDispatcher):
         self._go.compile(args)
         result = self._go.overloads[args]
         _refuse_result(self._go, result.signature.return_type)
-        library = self._cached(result) or _build_library(self._go, result)
-        self._keep(result, library)
+        key = self._key(result)
+        library = self._cached(key, result)
+        if library is None:
+            library = _build_library(self._go, result)
+            self._keep(key, result, library)
         entry = self.targetctx.get_executable(library, result.fndesc, result.environment)
         self.add_overload(result._replace(entry_point=entry, library=library))
         return entry
 
     def _key(self, result):
         """The function's own key, this file's, and the function's mangled name, which carries a counter of the process
-        that compiled it."""
+        that compiled it. None: the function is not cached, and so its wrapper is not."""
+        if not isinstance(self._go._cache, func._FunctionCache):
+            return None
         text = self._go._cache.key(result.signature.args) + _this_file() + result.fndesc.mangled_name
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _cached(self, result):
-        if not isinstance(self._go._cache, func._FunctionCache):
-            return None
-        body = cache.Store("main").get(self._key(result))
+    def _cached(self, key, result):
+        body = cache.Store("main").get(key) if key is not None else None
         if body is None:
             return None
         payload, constants = pickle.loads(body)
@@ -263,12 +266,10 @@ class _MainDispatcher(CPUDispatcher):
         result.environment.consts[:] = constants
         return self.targetctx.codegen().unserialize_library(payload)
 
-    def _keep(self, result, library):
-        if isinstance(self._go._cache, func._FunctionCache):
-            store, key = cache.Store("main"), self._key(result)
-            if store.get(key) is None:
-                body = library.serialize_using_object_code(), list(result.environment.consts)
-                store.put(key, serialize.dumps(body))
+    def _keep(self, key, result, library):
+        if key is not None:
+            body = library.serialize_using_object_code(), list(result.environment.consts)
+            cache.Store("main").put(key, serialize.dumps(body))
 
 
 def _refuse_result(dispatcher, ty):

@@ -176,24 +176,28 @@ class _Cases:
     WORDS = Sudog.size // 8
 
     def __init__(self, b, n):
-        self.b, self.n = b, n
+        self.b, self.n, self.sends = b, n, False
         self.array = cgutils.alloca_once(b, lir.ArrayType(i64, self.WORDS * max(n, 1)))
 
     def put(self, i, kind, channel, slot):
         """Case i receives into `slot`, or sends what lies there."""
-        b = self.b
+        b, self.sends = self.b, self.sends or kind == SEND
         values = {"elem": b.ptrtoint(slot, i64), "c": b.ptrtoint(channel, i64), "kind": const(kind), "index": const(i)}
         for field, value in values.items():
             offset = i * self.WORDS + Sudog.fields[field][0] // 8
             b.store(value, cgutils.gep_inbounds(b, self.array, 0, offset))
 
     def select(self, context, block):
-        """Perform one of them; what runtime/select.py returns. Does not come back if the run has ended."""
+        """Perform one of them; what runtime/select.py returns. Does not come back if the run has ended, or from a send
+        on a closed channel."""
         b = self.b
         arguments = [b.bitcast(self.array, i8p), const(self.n), block]
         outcome = lower.call_runtime(context, b, "go.selectgo", i64, arguments)
         with b.if_then(b.icmp_signed("<", outcome, const(0)), likely=False):
             leave_if_ended(context, b, outcome)
+            if self.sends:
+                with b.if_then(b.icmp_signed("==", outcome, const(SENDCLOSED))):
+                    raise_closed(context, b, "send on closed channel")
         return outcome
 
 
@@ -221,8 +225,6 @@ def _lower_select(context, b, sig, args):
         cases.put(i, SEND if ty.kind == "send" else RECV, case.channel, slot)
     block = lir.Constant(i8, 1) if len(args) == n else b.zext(b.not_(args[-1]), i8)
     outcome = cases.select(context, block)
-    with b.if_then(b.icmp_signed("==", outcome, const(SENDCLOSED)), likely=False):
-        raise_closed(context, b, "send on closed channel")
     out = cgutils.create_struct_proxy(result)(context, b)
     is_default = b.icmp_signed("==", outcome, const(DEFAULT))
     out.index = b.select(is_default, const(-1), _index_of(b, outcome))
