@@ -46,7 +46,7 @@ with collector_paused():
     from gopark.types import sync as _sync  # noqa: F401  (installs the methods)
     from gopark.types.chan import Chan, chan
     from gopark.types.select import recv, select, select_recv, send
-    from gopark.types.spawn import gomaxprocs, gosched, num_goroutine, spawn
+    from gopark.types.spawn import gomaxprocs, gosched, lock_os_thread, num_goroutine, spawn, unlock_os_thread
     from gopark.types.time import monotonic
 
 __version__ = "0.1.0"
@@ -67,6 +67,7 @@ __all__ = [
     "func",
     "gomaxprocs",
     "gosched",
+    "lock_os_thread",
     "mem_stats",
     "monotonic",
     "nowritebarrier",
@@ -79,5 +80,6 @@ __all__ = [
     "send",
     "spawn",
     "struct",
+    "unlock_os_thread",
     "yeswritebarrierrec",
 ]

@@ -34,6 +34,7 @@ LOCK, WBCHECK = "runtime/lock_futex.py", "compiler/wbcheck.py"
 
 LOOP = ("mstart", "gets a P (calls acquirep)", "calls schedule", "calls findrunnable")
 NO_WORK = (*LOOP, "gives up its P (calls releasep)")
+LOCKED = (*LOOP[:3], "calls stoplockedm", "gives up its P (calls releasep)")
 
 MUTANTS = (
     # ---- a plain store in place of a setter
@@ -61,6 +62,19 @@ MUTANTS = (
         "write barrier without a P: store to Sched.runqtail",
         ("runstart", "calls newprocforeign", "calls globrunqput", "write barrier: store to Sched.runqtail"),
     ),
+    Mutant(
+        "plain store in startlockedm",
+        "the P is given to another M, so the store that hands it over is made by one that owns none any more",
+        (Edit(MP, 'setPNoWriteBarrier(other, "nextp", releasep(mp), "allp")', "other.nextp = releasep(mp)"),),
+        "barrier",
+        "write barrier without a P: store to M.nextp",
+        (
+            *LOOP[:3],
+            "calls startlockedm",
+            "gives up its P (calls releasep)",
+            "write barrier: store to M.nextp",
+        ),
+    ),
     # ---- where only the call graph shows it
     Mutant(
         "plain store in a helper of another unit",
@@ -73,7 +87,7 @@ MUTANTS = (
         ),
         "barrier",
         "write barrier without a P: store to Sched.midle",
-        (*NO_WORK, "calls stopm", "calls notesleep", "write barrier: store to Sched.midle"),
+        (*LOCKED, "calls notesleep", "write barrier: store to Sched.midle"),
     ),
     Mutant(
         "plain store behind a forward declaration",
@@ -87,12 +101,7 @@ MUTANTS = (
         ),
         "barrier",
         "write barrier without a P: store to Run.link",
-        (
-            *NO_WORK,
-            "calls findrunnable_nop",
-            "calls pokeruns",
-            "write barrier: store to Run.link",
-        ),
+        (*LOCKED, "calls pokeruns", "write barrier: store to Run.link"),
     ),
     Mutant(
         "plain store reached only through mstartfn",
@@ -159,7 +168,7 @@ MUTANTS = (
         ),
         "setter-with-p",
         "setter where there always is a P: setGNoWriteBarrier to G.schedlink; use a plain store",
-        ("gosched", "calls goyield", "calls runqget", "calls setGNoWriteBarrier for G.schedlink"),
+        ("gosched", "calls goyield", "calls nextlocal", "calls runqget", "calls setGNoWriteBarrier for G.schedlink"),
     ),
     Mutant(
         "nowritebarrier on a function that stores",
@@ -245,10 +254,7 @@ MUTANTS = (
                 "import GUARD, SIGNAL_STACK, stackalloc",
                 'import GUARD, SIGNAL_STACK, stackalloc\n\nmstopped = forward("mstopped")',
             ),
-            Edit(
-                MP, "from gopark.compiler.image import NO_P, fn", "from gopark.compiler.image import NO_P, fn, forward"
-            ),
-            Edit(MP, "    notesleep(mp.park)\n", "    notesleep(mp.park)\n    mstopped()\n"),
+            Edit(MP, "    mput(mp)\n", "    mput(mp)\n    mstopped()\n"),
         ),
         "unknown",
         "calls an unknown function: go.mstopped",

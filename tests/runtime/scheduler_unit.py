@@ -1,7 +1,8 @@
 """Entry points for the tests of queues and of M and P: the runtime's functions, on structs that the tests make.
 
-The image of these tests ends at mp.py. What it needs of proc.py are two symbols: `mstart`, where threads begin, and
-`gostart`, where goroutines do. No goroutine runs here; the threads write down with what they were started.
+The image of these tests ends at mp.py. What it needs of the rest are three symbols: `mstart`, where threads begin,
+`gostart`, where goroutines do, and `pokeruns`, which is told that all Ps are idle. No goroutine runs here; the threads
+write down with what they were started.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from gopark.runtime.mp import (
     pidleget,
     pidleput,
     releasep,
+    startlockedm,
     startm,
+    stoplockedm,
     stopm,
 )
 from gopark.runtime.os_linux import newosproc
@@ -53,6 +56,7 @@ class Started:
     nextp: int
     spinning: int
     count: int
+    poked: int
     target: int  # a thread with a stack of ours: where it shall store a pointer
 
 
@@ -185,6 +189,21 @@ def t_releasep(mp: int) -> int:
 @fn(entered=NO_P)
 def t_stopm(mp: int):
     stopm(ptr(M, mp))
+
+
+@fn(entered=NO_P)
+def t_stoplockedm(mp: int):
+    stoplockedm(ptr(M, mp))
+
+
+@fn(entered=NO_P)
+def t_startlockedm(mp: int, gp: int):
+    startlockedm(ptr(M, mp), ptr(G, gp))
+
+
+@fn(inline=False)
+def pokeruns():
+    xadd(started, "poked", 1)
 
 
 @fn(entered=NO_P)

@@ -5,6 +5,7 @@ One test per hunk of 41dbcc19ef09, in the order of the commit (docs/internals/se
 
 from __future__ import annotations
 
+import threading
 import time
 
 from tests.runtime.scheduler_native import (
@@ -25,7 +26,8 @@ PIDLE, PRUNNING = 0, 1
 def fresh():
     """The scheduler's lists, empty."""
     s = sched()
-    for name in ("runqhead", "runqtail", "runqsize", "pidle", "npidle", "midle", "nmidle", "nmspinning"):
+    names = "runqhead runqtail runqsize pidle npidle midle nmidle nmidlelocked nmspinning"
+    for name in names.split():
         setattr(s, name, 0)
     return s
 
@@ -170,6 +172,91 @@ def test_stopm_refuses():
     assert last_words(lambda: lib.t_stopm(mp.address)).startswith("fatal error: stopm: the M holds a P")
     locked = new("M", locks=1)
     assert last_words(lambda: lib.t_stopm(locked.address)).startswith("fatal error: stopm: the M holds locks")
+
+
+# ---- stoplockedm, startlockedm
+
+
+def locked(status=1, **fields):
+    """An M and a G, locked to each other; the G is runnable unless said otherwise."""
+    mp = new("M", **fields)
+    gp = new("G", lockedm=mp, atomicstatus=status)
+    mp.lockedg = gp.address
+    return mp, gp
+
+
+@in_worker
+def test_startlockedm_gives_its_own_p_to_the_m_of_the_goroutine():
+    """The P goes from one M to the other as its nextp, in no list between; then the M that gave it sleeps, until
+    somebody gives it another P."""
+    s, lib = fresh(), native()
+    s.nmidlelocked = 1
+    other, gp = locked()
+    mp, pp = owned()
+    giver = threading.Thread(target=lib.t_startlockedm, args=(mp.address, gp.address))
+    giver.start()
+    eventually(lambda: s.midle == mp.address)
+    assert (other.nextp, other.park & 0xFFFFFFFF) == (pp.address, 1)
+    assert (pp.m, pp.status, mp.p, mp.mcache) == (0, PIDLE, 0, empty_mcache())
+    assert (s.npidle, s.nmidle, s.nmidlelocked) == (0, 1, 0)
+    back = new("P")
+    lib.t_startm(back.address, 0)
+    giver.join(20)
+    assert (mp.p, mp.nextp, back.m) == (back.address, 0, mp.address)
+
+
+@in_worker
+def test_stoplockedm_hands_its_p_on_and_comes_back_with_the_one_it_was_given():
+    """Without work the P becomes idle and the M sleeps, counted as idle and locked; it is woken with a P of its own."""
+    s, lib = fresh(), native()
+    mp, gp = locked()
+    pp = new("P")
+    lib.t_acquirep(mp.address, pp.address)
+    s.nmspinning = 1  # so nobody else is started for the P
+    s.gomaxprocs = 1
+    before = started().poked
+    sleeper = threading.Thread(target=lib.t_stoplockedm, args=(mp.address,))
+    sleeper.start()
+    eventually(lambda: s.nmidlelocked == 1 and started().poked == before + 1)
+    assert linked(s.pidle, "P", "link") == [pp.address]
+    assert (mp.p, mp.mcache, s.midle) == (0, empty_mcache(), 0), "not in the list of idle Ms: nobody else may wake it"
+    giver, given = owned()
+    second = threading.Thread(target=lib.t_startlockedm, args=(giver.address, gp.address))
+    second.start()
+    sleeper.join(20)
+    assert (mp.p, mp.nextp, given.m) == (given.address, 0, mp.address)
+    eventually(lambda: s.midle == giver.address)
+    lib.t_startm(new("P").address, 0)
+    second.join(20)
+
+
+@in_worker
+def test_startlockedm_refuses():
+    """A goroutine that is locked to the M that found it; an M that was given a P already."""
+    lib = native()
+    mp, _ = owned()
+    mine = new("G", lockedm=mp, atomicstatus=1)
+    words = "fatal error: startlockedm: "
+    assert last_words(lambda: lib.t_startlockedm(mp.address, mine.address)).startswith(words + "locked to me")
+    _, gp = locked(nextp=new("P"))
+    said = last_words(lambda: lib.t_startlockedm(mp.address, gp.address))
+    assert said.startswith(words + "the M has a next P already")
+
+
+@in_worker
+def test_stoplockedm_refuses():
+    """A G that is locked to another M; a wake-up while the G is not runnable."""
+    lib = native()
+    words = "fatal error: stoplockedm: "
+    mp, gp = locked()
+    gp.lockedm = new("M").address
+    lib.t_acquirep(mp.address, new("P").address)
+    assert last_words(lambda: lib.t_stoplockedm(mp.address)).startswith(words + "inconsistent locking")
+    fresh().nmspinning = 1
+    waiting, _ = locked(status=4, park=1)
+    lib.t_acquirep(waiting.address, new("P").address)
+    said = last_words(lambda: lib.t_stoplockedm(waiting.address))
+    assert said.startswith(words + "the goroutine is not runnable")
 
 
 # ---- mput, mget

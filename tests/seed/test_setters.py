@@ -24,6 +24,7 @@ from tests.runtime.scheduler_native import empty_mcache, in_worker, native, new,
 SEED = {
     ("newm", "M.nextp", "setPNoWriteBarrier", "allp"),
     ("startm", "M.nextp", "setPNoWriteBarrier", "allp"),
+    ("startlockedm", "M.nextp", "setPNoWriteBarrier", "allp"),
     ("acquirep", "M.mcache", "setMcacheNoWriteBarrier", "its P"),
     ("acquirep", "M.p", "setPNoWriteBarrier", "allp"),
     ("acquirep", "P.m", "setMNoWriteBarrier", "allm"),
@@ -44,7 +45,11 @@ NIL_STORES = {
     ("releasep", "M.mcache", "setMcacheNoWriteBarrier", "static"),
 }
 # functions that the commit marked nowritebarrier
-MARKED = ("newm", "startm", "acquirep", "mput", "mget", "globrunqput", "pidleput", "pidleget")
+MARKED = ("newm", "startm", "startlockedm", "acquirep", "mput", "mget", "globrunqput", "pidleput", "pidleget")
+
+
+# these are entered with a P and give it away before they store
+GIVE_THEIR_P = ("go.startlockedm",)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +86,7 @@ def test_registries_are_a_short_list(report):
 def test_marked_functions_have_no_barrier(report, name):
     """What the commit marks by hand follows here from the code: it may run without a P, and has no plain store."""
     function = report["functions"]["go." + name]
-    assert "none" in function["entered"]
+    assert "none" in function["entered"] or "go." + name in GIVE_THEIR_P
     assert function["stores"] == 0
     assert function["allocs"] == 0
 
@@ -167,4 +172,4 @@ def test_plain_stores_where_a_p_is_held(report, name):
 
 def test_setters_only_where_there_may_be_no_p(report):
     for name, function in report["functions"].items():
-        assert not function["setters"] or "none" in function["entered"], name
+        assert not function["setters"] or "none" in function["entered"] or name in GIVE_THEIR_P, name

@@ -1,8 +1,9 @@
 """M and P change hands: threads come, sleep and wake; Ps are given, taken, put aside.
 
-Stands for: newm, startm, stopm, mput, mget, acquirep, releasep, pidleput, pidleget, handoffp, wakep and mstart of
-src/runtime/proc1.go at 41dbcc19ef09. This file is the seed's own ground: nearly everything here runs without a P, so
-nearly every pointer store is a setter with its reason. The one plain store, in stopm, lies behind acquirep.
+Stands for: newm, startm, stopm, startlockedm, stoplockedm, mput, mget, acquirep, releasep, pidleput, pidleget, handoffp
+and wakep of src/runtime/proc1.go at 41dbcc19ef09. This file is the seed's own ground: nearly everything here runs
+without a P, so nearly every pointer store is a setter with its reason. The plain stores, in stopm and stoplockedm, lie
+behind acquirep.
 
 The reasons, once, because all stores here lean on them:
 
@@ -18,13 +19,16 @@ The reasons, once, because all stores here lean on them:
 * MP3  `nmspinning` counts the Ms that look for work. At most one is added per wake-up; an M that stops looking checks
        all queues once more afterwards (proc.py), and the last one that finds work wakes another. So there is never a
        runnable G beside an idle P with nobody spinning.
+* MP4  A G and an M that are locked to each other (g.lockedm, m.lockedg) run only together. When the G has to wait, its
+       M hands the P on and sleeps (stoplockedm); an M that comes upon the G in a queue gives its own P to the other M,
+       directly, and stops (startlockedm): one wake-up, and the P is in no list on its way.
 
 startm, newm, wakep and pidle* are also called from Python threads: no getg() in them. Lock: sched.lock, where said.
 """
 
 from __future__ import annotations
 
-from gopark.compiler.image import NO_P, fn
+from gopark.compiler.image import NO_P, fn, forward
 from gopark.runtime.lock_futex import lock, notesleep, notewakeup, unlock
 from gopark.runtime.mcache import emptymcache
 from gopark.runtime.os_linux import newosproc
@@ -48,8 +52,10 @@ from gopark.runtime.prims import (
     throw,
     xadd,
 )
-from gopark.runtime.runtime2 import M, P, Pidle, Prunning, sched
+from gopark.runtime.runtime2 import G, Grunnable, M, P, Pidle, Prunning, sched
 from gopark.runtime.stack import GUARD, SIGNAL_STACK, stackalloc
+
+pokeruns = forward("pokeruns")
 
 
 @fn
@@ -216,3 +222,39 @@ def stopm(mp: M):
     notesleep(mp.park)
     acquirep(mp, mp.nextp)
     mp.nextp = None  # with a P: a plain store
+
+
+@fn(inline=False)
+def stoplockedm(mp: M):
+    """The G that mp is locked to has to wait: hand the P on and sleep until its turn has come. Returns owning a P."""
+    gp = mp.lockedg
+    if gp.lockedm is not mp:
+        throw("stoplockedm: inconsistent locking")
+    handoffp(releasep(mp))
+    incidlelocked(1)
+    if load(sched, "npidle") == sched.gomaxprocs:
+        pokeruns()
+    notesleep(mp.park)
+    if load(gp, "atomicstatus") != Grunnable:
+        throw("stoplockedm: the goroutine is not runnable")
+    acquirep(mp, mp.nextp)
+    mp.nextp = None  # with a P: a plain store
+
+
+@fn(inline=False)
+def startlockedm(mp: M, gp: G):
+    """gp is runnable and locked to another M: give that one mp's P, and stop. Returns owning a P. MP4."""
+    other = gp.lockedm
+    if other is mp:
+        throw("startlockedm: locked to me")
+    if other.nextp is not None:
+        throw("startlockedm: the M has a next P already")
+    incidlelocked(-1)
+    setPNoWriteBarrier(other, "nextp", releasep(mp), "allp")
+    notewakeup(other.park)
+    stopm(mp)
+
+
+@fn(inline=True)
+def incidlelocked(n: int):
+    xadd(sched, "nmidlelocked", n)

@@ -26,6 +26,9 @@ starve those that wait there.
 * SC7  The number of Ps changes only while all of them are idle and no run exists, so no M looks at their queues. Nobody
        gets a P without sched.lock, and that is held. A P is never freed: one that is taken out of service keeps its
        allocation cache, gives its free Gs back, and is used again when the number grows.
+* SC8  A goroutine that is locked to its M (lockOSThread) is neither switched to nor away from directly: both go
+       through g0's loop, where stoplockedm and startlockedm (mp.py, MP4) keep the two together. nextlocal and yieldfor
+       are the places that look.
 
 Who needs a P: everything but findrunnable_nop, mstart's beginning, schedinit, procresize and newprocforeign.
 """
@@ -37,7 +40,7 @@ from gopark.compiler.numba_api import types
 from gopark.compiler.structs import Pointer
 from gopark.runtime.lock_futex import lock, spinlock, spinunlock, unlock
 from gopark.runtime.mcache import allocmcache
-from gopark.runtime.mp import acquirep, pidleget, pidleput, releasep, stopm, wakep
+from gopark.runtime.mp import acquirep, pidleget, pidleput, releasep, startlockedm, stoplockedm, stopm, wakep
 from gopark.runtime.os_linux import gettid
 from gopark.runtime.persistent import persistentalloc
 from gopark.runtime.prims import (
@@ -167,11 +170,24 @@ def gopark(action: int, l: Mutex):
     tick = pp.schedtick + 1
     pp.schedtick = tick
     if tick % FAIRNESS != 0:
-        next = runqget(pp)
+        next = nextlocal(gp, pp)
         if next is not None:
             gswitch(gp, next, action, l)
             return
     gswitch(gp, mp.g0, action, l)
+
+
+@fn(inline=True)
+def nextlocal(gp: G, pp: P) -> G:
+    """The next G of this P, if gp may switch to it directly; nil if the queue is empty or g0's loop has to see to it.
+    SC8."""
+    if gp.lockedm is not None:
+        return None
+    next = runqget(pp)
+    if next is not None and next.lockedm is not None:
+        runqput(pp, next, True)
+        return None
+    return next
 
 
 @fn(inline=True)
@@ -209,14 +225,27 @@ def goyield() -> bool:
     pp.schedtick = tick
     next = None
     if tick % FAIRNESS != 0:
-        next = runqget(pp)
+        next = nextlocal(gp, pp)
     if next is None:
         next = yieldto(pp, tick)
         if next is None:
             return False
+        yieldfor(gp, next)
+        return True
     gp.atomicstatus = Grunnable
     gswitch(gp, next, ACT_YIELD, None)
     return True
+
+
+@fn(inline=False)
+def yieldfor(gp: G, next: G):
+    """gp lets `next`, which it took from a queue, run: directly, or by way of g0's loop. SC8."""
+    mp = gp.m
+    if gp.lockedm is not None or next.lockedm is not None:
+        runqput(mp.p, next, True)
+        next = mp.g0
+    gp.atomicstatus = Grunnable
+    gswitch(gp, next, ACT_YIELD, None)
 
 
 @fn(inline=False)
@@ -225,8 +254,7 @@ def gopreempt():
     gp = getg()
     next = yieldto(gp.m.p, 1)
     if next is not None:
-        gp.atomicstatus = Grunnable
-        gswitch(gp, next, ACT_YIELD, None)
+        yieldfor(gp, next)
 
 
 @fn(inline=False)
@@ -295,6 +323,8 @@ def goexit():
         throw("goexit of a goroutine that is not running")
     gp.run = None
     gp.waiting = None
+    if gp.lockedm is not None:
+        unlockm(gp)
     gopark(ACT_DEAD, None)
     while True:
         throw("a dead goroutine was resumed")
@@ -310,6 +340,37 @@ def gostart(g: int):
         finish(mp, action)
     callfn("entry", gp.startfn, gp.startarg)
     goexit()
+
+
+# ---- a goroutine and its thread
+
+
+@fn(inline=False, entered=WITH_P)
+def lockOSThread():
+    """From here on the calling goroutine runs on this thread only, and nothing else does. Calls nest."""
+    gp = getg()
+    mp = gp.m
+    mp.locked += 1
+    mp.lockedg = gp
+    gp.lockedm = mp
+
+
+@fn(inline=False, entered=WITH_P)
+def unlockOSThread():
+    """Take one lockOSThread back. Nothing, if there was none."""
+    gp = getg()
+    if gp.lockedm is None:
+        return
+    gp.m.locked -= 1
+    if gp.m.locked == 0:
+        unlockm(gp)
+
+
+@fn
+def unlockm(gp: G):
+    gp.m.locked = 0
+    gp.m.lockedg = None
+    gp.lockedm = None
 
 
 # ---- the loop of an M
@@ -423,9 +484,16 @@ def schedule(mp: M):
     """g0's loop: find a G, run it until it switches back here. Entered with a P; never returns."""
     g0 = mp.g0
     while True:
-        gp = findrunnable(mp)
-        if mp.spinning != 0:
-            resetspinning(mp)
+        gp = mp.lockedg
+        if gp is not None:
+            stoplockedm(mp)
+        else:
+            gp = findrunnable(mp)
+            if mp.spinning != 0:
+                resetspinning(mp)
+            if gp.lockedm is not None:
+                startlockedm(mp, gp)
+                continue
         if load(gp, "atomicstatus") != Grunnable:
             throw("schedule: the goroutine is not runnable")
         mp.p.schedtick += 1

@@ -131,6 +131,7 @@ class G:
     asyncok: int  # it is in a counted leaf loop
     schedlink: G
     atomicstatus: int
+    lockedm: M  # it runs on this M only; beside what every switch reads
     goid: int
     run: Run  # who owns it; nil: the runtime itself
     waiting: Sudog  # what it waits on: one sudog, or select's list
@@ -162,6 +163,8 @@ class M:
     spinning: int
     locks: int  # > 0: inside the runtime's own critical section
     throwing: int
+    lockedg: G  # it runs this G only ...
+    locked: int  # ... which asked for it so many times
     schedlink: M
     alllink: M
     id: int
@@ -284,6 +287,7 @@ class Sched:
     pidle: P
     midle: M
     nmidle: int
+    nmidlelocked: int  # Ms that sleep because their locked G has to wait
     mcount: int
     allm: M
     gomaxprocs: int

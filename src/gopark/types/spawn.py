@@ -116,6 +116,38 @@ def _lower_gosched(context, b, sig, args):
     return context.get_dummy_value()
 
 
+def lock_os_thread():
+    """Bind the calling goroutine to the thread that it runs on: until `unlock_os_thread` it runs there only, and no
+    other goroutine does. Calls nest. For C libraries that keep state per thread; every switch to such a goroutine costs
+    a hand-over between threads. A goroutine that ends is unbound. From Python it does nothing: a Python thread is
+    always itself.
+    """
+
+
+def unlock_os_thread():
+    """Take one `lock_os_thread` of the calling goroutine back; nothing if there was none. From Python it does
+    nothing."""
+
+
+def _verb_of_the_thread(function, symbol):
+    @infer_global(function)
+    class _Verb(AbstractTemplate):
+        def generic(self, args, kws):
+            lower.require_go(self.context, f"go.{function.__name__}")
+            if args or kws:
+                raise errors.TypingError(f"go.{function.__name__}() takes no arguments")
+            return signature(types.none)
+
+    @lower_builtin(function)
+    def _lower_verb(context, b, sig, args):
+        lower.call_runtime(context, b, symbol, i8p, [])
+        return context.get_dummy_value()
+
+
+_verb_of_the_thread(lock_os_thread, "go.lockOSThread")
+_verb_of_the_thread(unlock_os_thread, "go.unlockOSThread")
+
+
 _resizing = threading.Lock()
 
 
