@@ -22,6 +22,7 @@ class Settings:
     procs: int  # Ps of the first run (GOMAXPROCS; default: the affinity mask)
     cache_dir: Path  # GOPARK_CACHE_DIR
     wbcheck: bool  # GOPARKDEBUG=wbcheck=1: verify the ownership of the P at every pointer store
+    check: int  # GOPARKDEBUG=check=1: wbcheck; =2: also an image of its own, with audits of the scheduler
     seam: bool  # GOPARKDEBUG=seam=0 builds an image without the seam's tests (to measure what they cost)
     memory_limit: (
         int  # bytes of the collected heap (GOMEMLIMIT; default: the machine's memory); 0: only the address space
@@ -31,6 +32,7 @@ class Settings:
 
 KNOWN_DEBUG = {
     "wbcheck": "1: every pointer store verifies that its thread owns a running P",
+    "check": "1: as wbcheck=1; 2: moreover an image of its own that audits the scheduler (runtime/audit.py)",
     "seam": "0: compile without the tests of the seam word (a build of its own, for measurements)",
 }
 
@@ -90,6 +92,9 @@ def settings() -> Settings:
             raise ValueError(f"GOMAXPROCS={procs}: from 1 to {MAX_PROCS} are possible")
     seed = os.environ.get("GOPARK_SEED")
     debug = _debug_keys()
+    check = _integer("GOPARKDEBUG: check", debug.get("check", "0"))
+    if not 0 <= check <= 2:
+        raise ValueError(f"GOPARKDEBUG: check={check}: the levels are 0, 1 and 2")
     cache = os.environ.get("GOPARK_CACHE_DIR")
     if cache is None:
         cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "gopark")
@@ -97,7 +102,8 @@ def settings() -> Settings:
         stack=stack,
         procs=count,
         cache_dir=Path(cache),
-        wbcheck=debug.get("wbcheck", "0") == "1",
+        wbcheck=debug.get("wbcheck", "0") == "1" or check > 0,
+        check=check,
         seam=debug.get("seam", "1") != "0",
         memory_limit=_memory_limit(),
         seed=None if seed is None else _integer("GOPARK_SEED", seed),

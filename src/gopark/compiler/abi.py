@@ -103,4 +103,4 @@ def key() -> str:
     """Hash of everything above and of the settings that change generated code."""
     constants = sorted((k, repr(v)) for k, v in globals().items() if k.isupper())
     config = settings()
-    return hashlib.sha256(repr((constants, config.stack, config.seam)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((constants, config.stack, config.seam, config.check > 1)).encode()).hexdigest()[:16]

@@ -13,6 +13,7 @@ UNITS = (
     "os_linux",
     "lock_futex",
     "panic",
+    "audit",
     "persistent",
     "mbarrier",
     "mheap",

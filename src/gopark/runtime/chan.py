@@ -22,10 +22,11 @@ Everything here runs with a P: plain pointer stores. Elements are copied by type
 from __future__ import annotations
 
 from gopark.compiler.image import WITH_P, fn
+from gopark.runtime.audit import auditchan, auditout
 from gopark.runtime.lock_futex import spinlock, spinunlock
 from gopark.runtime.malloc import mallocgc, newobject
 from gopark.runtime.mbarrier import typedmemmove
-from gopark.runtime.prims import addr, getg, local, memclr, memmove, ptr, typedesc
+from gopark.runtime.prims import addr, checking, getg, local, memclr, memmove, ptr, typedesc
 from gopark.runtime.proc import claim, gopark, goready, parkforever, parkprepare
 from gopark.runtime.runtime2 import (
     ACT_UNLOCK,
@@ -212,6 +213,8 @@ def chansend(c: Hchan, ep: int, block: bool) -> int:
         parkforever(waitChanSendNil)
         return ENDED
     spinlock(c.lock)
+    if checking():
+        auditchan(c)
     if c.closed != 0:
         spinunlock(c.lock)
         return CLOSED
@@ -250,6 +253,8 @@ def chanrecv(c: Hchan, ep: int, block: bool) -> int:
         parkforever(waitChanReceiveNil)
         return ENDED
     spinlock(c.lock)
+    if checking():
+        auditchan(c)
     sg = dequeue(c.sendq)
     if sg is not None:
         recv(c, sg, ep)
@@ -290,6 +295,9 @@ def leavequeue(c: Hchan, q: Waitq, sg: Sudog):
     """The run of this goroutine has ended while it waited. CH4."""
     spinlock(c.lock)
     dequeueSudoG(q, sg)
+    if checking():
+        auditout(q, sg)
+        auditchan(c)
     spinunlock(c.lock)
 
 
@@ -299,6 +307,8 @@ def closechan(c: Hchan) -> int:
     if c is None:
         return WOULDBLOCK
     spinlock(c.lock)
+    if checking():
+        auditchan(c)
     if c.closed != 0:
         spinunlock(c.lock)
         return CLOSED

@@ -15,8 +15,20 @@ other lock is taken under them.
 from __future__ import annotations
 
 from gopark.compiler.image import fn
+from gopark.runtime.audit import auditlocked, auditspun
 from gopark.runtime.os_linux import futexsleep, futexwakeup, osyield
-from gopark.runtime.prims import fieldaddr, lockcas, lockload, lockstore, lockxchg, noteload, notestore, notexchg, pause
+from gopark.runtime.prims import (
+    checking,
+    fieldaddr,
+    lockcas,
+    lockload,
+    lockstore,
+    lockxchg,
+    noteload,
+    notestore,
+    notexchg,
+    pause,
+)
 from gopark.runtime.runtime2 import Mutex, Note
 
 ACTIVE_SPIN = 30
@@ -40,6 +52,8 @@ def lock2(l: Mutex):
 
 @fn(inline=True)
 def unlock(l: Mutex):
+    if checking():
+        auditlocked(l)
     if lockxchg(l, "key", 0) == 2:
         futexwakeup(fieldaddr(l, "key"), 1)
 
@@ -59,10 +73,14 @@ def spinlock2(l: Mutex):
             n += 1
             if n & 127 == 0:
                 osyield()  # the holder has lost its core
+                if checking():
+                    auditspun(n)
 
 
 @fn(inline=True)
 def spinunlock(l: Mutex):
+    if checking():
+        auditlocked(l)
     lockstore(l, "key", 0)
 
 

@@ -29,6 +29,7 @@ startm, newm, wakep and pidle* are also called from Python threads: no getg() in
 from __future__ import annotations
 
 from gopark.compiler.image import NO_P, fn, forward
+from gopark.runtime.audit import LIST, ONWAY, RUNNING, auditidle, movem, movep
 from gopark.runtime.lock_futex import lock, notesleep, notewakeup, unlock
 from gopark.runtime.mcache import emptymcache
 from gopark.runtime.os_linux import newosproc
@@ -36,6 +37,7 @@ from gopark.runtime.persistent import persistentalloc
 from gopark.runtime.prims import (
     addr,
     cas,
+    checking,
     fence,
     funcaddr,
     g0slabs,
@@ -61,9 +63,13 @@ pokeruns = forward("pokeruns")
 @fn
 def pidleput(pp: P):
     """Put a P aside. sched.lock is held."""
+    if checking():
+        movep(pp, ONWAY, LIST)
     setPNoWriteBarrier(pp, "link", sched.pidle, "allp")
     setPNoWriteBarrier(sched, "pidle", pp, "allp")
     xadd(sched, "npidle", 1)
+    if checking():
+        auditidle()
 
 
 @fn
@@ -73,15 +79,22 @@ def pidleget() -> P:
     if pp is not None:
         setPNoWriteBarrier(sched, "pidle", pp.link, "allp")
         xadd(sched, "npidle", -1)
+        if checking():
+            movep(pp, LIST, ONWAY)
+            auditidle()
     return pp
 
 
 @fn
 def mput(mp: M):
     """An M without a P becomes idle. sched.lock is held."""
+    if checking():
+        movem(mp, ONWAY, LIST)
     setMNoWriteBarrier(mp, "schedlink", sched.midle, "allm")
     setMNoWriteBarrier(sched, "midle", mp, "allm")
     sched.nmidle += 1
+    if checking():
+        auditidle()
 
 
 @fn
@@ -91,6 +104,9 @@ def mget() -> M:
     if mp is not None:
         setMNoWriteBarrier(sched, "midle", mp.schedlink, "allm")
         sched.nmidle -= 1
+        if checking():
+            movem(mp, LIST, ONWAY)
+            auditidle()
     return mp
 
 
@@ -101,6 +117,8 @@ def acquirep(mp: M, pp: P):
         throw("acquirep: the M has a P already")
     if pp.m is not None or pp.status != Pidle:
         throw("acquirep: invalid state of the P")
+    if checking():
+        movep(pp, ONWAY, RUNNING)
     handoff(pp)
     setMcacheNoWriteBarrier(mp, "mcache", pp.mcache, "its P")
     setPNoWriteBarrier(mp, "p", pp, "allp")
@@ -121,6 +139,8 @@ def releasep(mp: M) -> P:
     setPNoWriteBarrier(mp, "p", None, "allp")
     setMcacheNoWriteBarrier(mp, "mcache", emptymcache, "static")
     store(pp, "status", Pidle)
+    if checking():
+        movep(pp, RUNNING, ONWAY)
     return pp
 
 

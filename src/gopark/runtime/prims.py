@@ -545,6 +545,16 @@ def stackbytes(typingctx):
 
 
 @intrinsic
+def checking(typingctx):
+    """Whether this image is one of check level 2: a constant, so that other images contain no audit (audit.py)."""
+
+    def codegen(context, b, sig, args):
+        return lir.Constant(lir.IntType(1), settings().check > 1)
+
+    return types.boolean(), codegen
+
+
+@intrinsic
 def gspace(typingctx):
     """Bytes at the top of a slab in which its G lies, whatever its colours."""
 

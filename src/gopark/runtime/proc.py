@@ -38,6 +38,18 @@ from __future__ import annotations
 from gopark.compiler.image import NO_P, WITH_P, fn, forward
 from gopark.compiler.numba_api import types
 from gopark.compiler.structs import Pointer
+from gopark.runtime.audit import (
+    NEXT,
+    ONWAY,
+    PARKED,
+    RETIRED,
+    RUNNING,
+    auditgoexit,
+    auditp,
+    auditstatus,
+    inp,
+    moveg,
+)
 from gopark.runtime.lock_futex import lock, spinlock, spinunlock, unlock
 from gopark.runtime.mcache import allocmcache
 from gopark.runtime.mp import acquirep, pidleget, pidleput, releasep, startlockedm, stoplockedm, stopm, wakep
@@ -46,6 +58,7 @@ from gopark.runtime.persistent import persistentalloc
 from gopark.runtime.prims import (
     callfn,
     cas,
+    checking,
     fence,
     getg,
     gogo,
@@ -95,6 +108,8 @@ RESIZE_BUSY, RESIZE_RUNS = -1, -2  # why procresize refuses
 def ready(pp: P, gp: G):
     """Put a runnable G on pp, as the next one. SC4."""
     if pp.runnext is None:
+        if checking():
+            moveg(gp, ONWAY, inp(NEXT, pp))
         store(pp, "runnext", gp)
         return
     runqput(pp, gp, True)
@@ -111,7 +126,18 @@ def goready(gp: G):
 @fn(inline=True)
 def claim(gp: G) -> bool:
     """Win the wake-up of a parked G; its waitlock is held. SC3."""
-    return cas(gp, "atomicstatus", Gwaiting, Grunnable)
+    won = cas(gp, "atomicstatus", Gwaiting, Grunnable)
+    if checking() and won:
+        moveg(gp, PARKED, ONWAY)
+    return won
+
+
+@fn(inline=True)
+def casgstatus(gp: G, source: int, to: int):
+    """A change of status by who owns the G; `claim` is the one that others contend for."""
+    if checking():
+        auditstatus(gp, source)
+    gp.atomicstatus = to
 
 
 # ---- switching
@@ -125,10 +151,15 @@ def finish(mp: M, action: int):
     if action == ACT_UNLOCK:
         spinunlock(mp.unlock)
     elif action == ACT_YIELD:
+        if checking():
+            moveg(gp, RUNNING, ONWAY)
         runqput(mp.p, gp, False)
         if load(sched, "npidle") != 0 and load(sched, "nmspinning") == 0:
             wakep()
     elif action == ACT_DEAD:
+        if checking():
+            moveg(gp, RUNNING, ONWAY)
+            auditstatus(gp, Grunning)
         store(gp, "atomicstatus", Gdead)
         gfput(mp.p, gp)
     elif action == ACT_SELUNLOCK:
@@ -137,7 +168,10 @@ def finish(mp: M, action: int):
 
 @fn(inline=True)
 def execute(mp: M, gp: G):
-    """mp runs gp from here on; the switch follows."""
+    """mp runs gp from here on; the switch follows. g0 is in no list, and its status means nothing."""
+    if checking() and gp is not mp.g0:
+        moveg(gp, ONWAY, RUNNING)
+        auditstatus(gp, Grunnable)
     gp.m = mp
     mp.curg = gp
     gp.atomicstatus = Grunning
@@ -196,6 +230,9 @@ def parkprepare(gp: G, l: Mutex, reason: int):
     gp.waitlock = l
     gp.waitreason = reason
     gp.parkseq += 1
+    if checking():
+        moveg(gp, RUNNING, PARKED)
+        auditstatus(gp, Grunning)
     store(gp, "atomicstatus", Gwaiting)
 
 
@@ -232,7 +269,7 @@ def goyield() -> bool:
             return False
         yieldfor(gp, next)
         return True
-    gp.atomicstatus = Grunnable
+    casgstatus(gp, Grunning, Grunnable)
     gswitch(gp, next, ACT_YIELD, None)
     return True
 
@@ -244,7 +281,7 @@ def yieldfor(gp: G, next: G):
     if gp.lockedm is not None or next.lockedm is not None:
         runqput(mp.p, next, True)
         next = mp.g0
-    gp.atomicstatus = Grunnable
+    casgstatus(gp, Grunning, Grunnable)
     gswitch(gp, next, ACT_YIELD, None)
 
 
@@ -321,6 +358,8 @@ def goexit():
     gp = getg()
     if gp.atomicstatus != Grunning:
         throw("goexit of a goroutine that is not running")
+    if checking():
+        auditgoexit(gp)
     gp.run = None
     gp.waiting = None
     if gp.lockedm is not None:
@@ -381,6 +420,8 @@ def findrunnable(mp: M) -> G:
     """A G to run. Entered and left with a P, not always the same."""
     while True:
         pp = mp.p
+        if checking():
+            auditp(mp, pp)
         if pp.schedtick % FAIRNESS == 0:
             if sched.runqsize > 0:
                 gp = globrunqgetlocked(pp, 1)
@@ -421,7 +462,11 @@ def demotenext(pp: P):
     """The G in runnext to the end of the ring: two that wake each other must not starve those in the ring."""
     next = pp.runnext
     if next is not None and cas(pp, "runnext", next, None):
+        if checking():
+            moveg(next, inp(NEXT, pp), ONWAY)
         runqput(pp, next, False)
+        if load(sched, "npidle") != 0 and load(sched, "nmspinning") == 0:
+            wakep()  # it can be stolen now
 
 
 @fn(inline=False)
@@ -552,9 +597,13 @@ def procresize(procs: int) -> int:
     for k in range(procs):
         pp = sched.allp[procs - 1 - k]
         store(pp, "status", Pidle)
+        if checking():
+            store(pp, "place", ONWAY)
         pidleput(pp)
     for i in range(procs, old):
         store(sched.allp[i], "status", Pdead)
+        if checking():
+            store(sched.allp[i], "place", RETIRED)
     store(sched, "gomaxprocs", procs)
     unlock(sched.lock)
     for i in range(procs, old):

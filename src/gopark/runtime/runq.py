@@ -19,8 +19,9 @@ allgs keeps the G reachable. Everything else needs a P and stores plainly.
 from __future__ import annotations
 
 from gopark.compiler.image import fn
+from gopark.runtime.audit import GLOBAL, NEXT, ONWAY, RING, auditglobal, inp, moveg
 from gopark.runtime.lock_futex import lock, unlock
-from gopark.runtime.prims import addr, cas, load, pause, prefetch, setGNoWriteBarrier, store
+from gopark.runtime.prims import addr, cas, checking, load, pause, prefetch, setGNoWriteBarrier, store
 from gopark.runtime.runtime2 import G, P, RunqSize, sched
 
 MASK, HALF = RunqSize - 1, RunqSize // 2
@@ -29,6 +30,9 @@ MASK, HALF = RunqSize - 1, RunqSize // 2
 @fn
 def globrunqput(gp: G):
     """Append one G to the global queue. sched.lock is held."""
+    if checking():
+        auditglobal()
+        moveg(gp, ONWAY, GLOBAL)
     setGNoWriteBarrier(gp, "schedlink", None, "allgs")
     tail = sched.runqtail
     if tail is None:
@@ -50,6 +54,8 @@ def globrunqputbatch(first: G, last: G, n: int):
         tail.schedlink = first
     sched.runqtail = last
     sched.runqsize += n
+    if checking():
+        auditglobal()
 
 
 @fn(inline=False)
@@ -57,6 +63,8 @@ def globrunqget(pp: P, most: int) -> G:
     """Take this P's share of the global queue, at most `most` if that is not 0; the first is returned, the rest becomes
     local. sched.lock is held."""
     size = sched.runqsize
+    if checking():
+        auditglobal()
     if size == 0:
         return None
     n = size // sched.gomaxprocs + 1
@@ -68,8 +76,12 @@ def globrunqget(pp: P, most: int) -> G:
         n = HALF
     gp = sched.runqhead
     rest = gp.schedlink
+    if checking():
+        moveg(gp, GLOBAL, ONWAY)
     for _ in range(n - 1):
         following = rest.schedlink
+        if checking():
+            moveg(rest, GLOBAL, ONWAY)
         runqput(pp, rest, False)
         rest = following
     sched.runqhead = rest
@@ -88,6 +100,8 @@ def runqempty(pp: P) -> bool:
 def runqput(pp: P, gp: G, next: bool):
     """Make gp runnable on pp: as the next one (which displaces the present next one), or at the tail of the ring."""
     if next:
+        if checking():
+            moveg(gp, ONWAY, inp(NEXT, pp))
         while True:
             old = pp.runnext
             if old is None:
@@ -96,10 +110,14 @@ def runqput(pp: P, gp: G, next: bool):
             if cas(pp, "runnext", old, gp):
                 break
         gp = old
+        if checking():
+            moveg(gp, inp(NEXT, pp), ONWAY)
     while True:
         head = load(pp, "runqhead")
         tail = pp.runqtail
         if tail - head < RunqSize:
+            if checking():
+                moveg(gp, ONWAY, inp(RING, pp))
             pp.runq[tail & MASK] = gp
             store(pp, "runqtail", tail + 1)
             return
@@ -119,8 +137,13 @@ def runqputslow(pp: P, gp: G, head: int, tail: int) -> bool:
     # The slots of the ring still hold them, because only the owner of the P writes there.
     first = pp.runq[head & MASK]
     last = first
+    if checking():
+        moveg(first, inp(RING, pp), GLOBAL)
+        moveg(gp, ONWAY, GLOBAL)
     for i in range(1, n):
         following = pp.runq[(head + i) & MASK]
+        if checking():
+            moveg(following, inp(RING, pp), GLOBAL)
         last.schedlink = following
         last = following
     last.schedlink = gp
@@ -135,6 +158,8 @@ def runqget(pp: P) -> G:
     """The next G of this P, or nil."""
     next = pp.runnext
     if next is not None and cas(pp, "runnext", next, None):
+        if checking():
+            moveg(next, inp(NEXT, pp), ONWAY)
         return next
     while True:
         head = load(pp, "runqhead")
@@ -145,6 +170,8 @@ def runqget(pp: P) -> G:
             prefetchnext(pp, head)
         gp = pp.runq[head & MASK]
         if cas(pp, "runqhead", head, head + 1):
+            if checking():
+                moveg(gp, inp(RING, pp), ONWAY)
             return gp
 
 
@@ -174,6 +201,8 @@ def runqsteal(pp: P, victim: P, stealnext: bool) -> G:
                     for _ in range(50):  # the victim is about to run it: leave it the chance
                         pause()
                     if cas(victim, "runnext", next, None):
+                        if checking():
+                            moveg(next, inp(NEXT, victim), ONWAY)
                         return next
                     continue
             return None
@@ -185,6 +214,10 @@ def runqsteal(pp: P, victim: P, stealnext: bool) -> G:
         if cas(victim, "runqhead", head, head + n):
             n -= 1
             gp = pp.runq[(mine + n) & MASK]
+            if checking():
+                moveg(gp, inp(RING, victim), ONWAY)
+                for i in range(n):
+                    moveg(pp.runq[(mine + i) & MASK], inp(RING, victim), inp(RING, pp))
             if n > 0:
                 store(pp, "runqtail", mine + n)
             return gp

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 from gopark.compiler.image import NO_P, WITH_P, fn
 from gopark.compiler.structs import struct
+from gopark.runtime.audit import auditrest, auditrun
 from gopark.runtime.lock_futex import lock, noteclear, notetsleep, notewakeup, spinlock, spinunlock, unlock
 from gopark.runtime.mp import wakep
 from gopark.runtime.os_linux import futexwakeup, usleep
@@ -43,6 +44,7 @@ from gopark.runtime.persistent import persistentalloc
 from gopark.runtime.prims import (
     addr,
     cas,
+    checking,
     fence,
     fieldaddr,
     funcaddr,
@@ -251,6 +253,8 @@ def morestack(lowest: int) -> int:
 def runfree(r: int):
     """The Python thread has taken the result: the Run may be used again."""
     run = ptr(Run, r)
+    if checking():
+        auditrun(run)
     store(run, "inuse", 0)
     lock(sched.lock)
     setRunNoWriteBarrier(run, "link", sched.runfree, "allruns")
@@ -267,6 +271,8 @@ def runwait(r: int) -> int:
             return RUN_DONE
         if load(run, "poke") != 0:
             break
+        if checking():
+            run.stuck = auditrest(run.stuck)
         lookps()
     poked = load(run, "poke") != 0
     store(run, "poke", 0)
@@ -290,7 +296,8 @@ def lookps():
         tick = load(pp, "schedtick")
         if tick == load(pp, "ticklooked") and (sched.runqsize > 0 or not runqempty(pp)):
             if load(sched, "npidle") != 0:
-                wakep()
+                if not checking() or pp.runnext is not None:  # AU6: no help where none may be needed
+                    wakep()
             else:
                 preemptone(pp)
         store(pp, "ticklooked", tick)

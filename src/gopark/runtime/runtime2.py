@@ -148,6 +148,7 @@ class G:
     tbcount: int  # frames that the current error left so far
     tbexc: int  # which error that is
     tb: Array[int, 2 * TracebackFrames]  # their constant records: the first eight, a ring of the last eight
+    place: int  # check level 2: where it is (audit.py)
 
 
 @struct(notinheap=True)
@@ -172,6 +173,7 @@ class M:
     pthread: int
     mstartfn: int
     park: Embed[Note]
+    place: int  # check level 2 (audit.py)
     scratch: Array[int, 24]  # attributes and signal masks while a thread is made
 
 
@@ -187,6 +189,7 @@ class P:
     gfree: G
     gfreecnt: int
     rand: int
+    place: int  # check level 2 (audit.py)
     runqhead: int  # anybody takes here (compare and swap)
     runqtail: int  # only the owner puts here (release store)
     runnext: G  # the G that was made ready last; runs next
@@ -226,6 +229,7 @@ class Run:
     tb: Array[int, 2 * TracebackFrames]
     lastlook: int  # what the deadlock scan saw last
     inuse: int
+    stuck: int  # check level 2: for how many ticks work has waited beside an idle P
 
 
 @struct(notinheap=True)

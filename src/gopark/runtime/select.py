@@ -22,9 +22,10 @@ Needs a P. Result: the index of the case, plus OK if it received a value or sent
 from __future__ import annotations
 
 from gopark.compiler.image import WITH_P, fn
+from gopark.runtime.audit import auditchan, auditout
 from gopark.runtime.chan import ENDED, dequeue, dequeueSudoG, enqueue, put, recv, send, take, wake
 from gopark.runtime.lock_futex import spinlock, spinunlock
-from gopark.runtime.prims import addr, getg, memclr, ptr, sizeof
+from gopark.runtime.prims import addr, checking, getg, memclr, ptr, sizeof
 from gopark.runtime.proc import gopark, parkforever, parkprepare
 from gopark.runtime.runtime2 import ACT_SELUNLOCK, G, Sudog, waitSelect, waitSelectNoCases
 
@@ -70,6 +71,8 @@ def sellock(first: Sudog):
         if addr(sg.c) != last:
             last = addr(sg.c)
             spinlock(sg.c.lock)
+            if checking():
+                auditchan(sg.c)
         sg = sg.waitlink
 
 
@@ -190,6 +193,9 @@ def selectgo(cases: Sudog, n: int, block: bool) -> int:
                 dequeueSudoG(sg.c.sendq, sg)
             else:
                 dequeueSudoG(sg.c.recvq, sg)
+        if checking():
+            auditout(sg.c.sendq, sg)
+            auditout(sg.c.recvq, sg)
         sg = sg.waitlink
     selunlock(first)
     if won is None:

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 from gopark.compiler.image import fn
 from gopark.compiler.structs import Array, Embed, struct, var
+from gopark.runtime.audit import auditwaiters
 from gopark.runtime.chan import ENDED, dequeueSudoG, enqueue
 from gopark.runtime.lock_futex import spinlock, spinunlock
-from gopark.runtime.prims import addr, cas, getg, load, local, xadd
+from gopark.runtime.prims import addr, cas, checking, getg, load, local, xadd
 from gopark.runtime.proc import claim, gopark, goready, parkprepare
 from gopark.runtime.runtime2 import ACT_UNLOCK, G, Mutex, Sudog, Waitq
 
@@ -85,6 +86,8 @@ def semacquire(s: Semaphore, reason: int, lifo: bool) -> int:
     root = semroot(s)
     gp = getg()
     spinlock(root.lock)
+    if checking():
+        auditwaiters(root.queue, load(root, "nwait"))
     xadd(root, "nwait", 1)
     if cansemacquire(s):
         xadd(root, "nwait", -1)
@@ -105,6 +108,8 @@ def semacquire(s: Semaphore, reason: int, lifo: bool) -> int:
         if sg.ticket != 0:
             dequeueSudoG(root.queue, sg)
             xadd(root, "nwait", -1)
+        if checking():
+            auditwaiters(root.queue, load(root, "nwait"))
         spinunlock(root.lock)
         return ENDED
     return ACQUIRED
@@ -137,6 +142,8 @@ def semrelease(s: Semaphore):
     if load(root, "nwait") == 0:
         return
     spinlock(root.lock)
+    if checking():
+        auditwaiters(root.queue, load(root, "nwait"))
     gp = semdequeue(root, s)
     spinunlock(root.lock)
     if gp is not None:

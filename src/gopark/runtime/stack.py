@@ -23,10 +23,12 @@ is the registry. gfput and gfget need a P. Raw memory: the first words of a new 
 from __future__ import annotations
 
 from gopark.compiler.image import fn
+from gopark.runtime.audit import FREE, ONWAY, auditstatus, moveg
 from gopark.runtime.lock_futex import lock, unlock
 from gopark.runtime.os_linux import MADV_GUARD_INSTALL, MADV_NOHUGEPAGE, madvise, sysGuard, sysMap, sysReserve
 from gopark.runtime.prims import (
     addr,
+    checking,
     fence,
     gof,
     gspace,
@@ -124,6 +126,8 @@ def allgadd(gp: G):
 @fn
 def gfput(pp: P, gp: G):
     """A dead G to the free list of its P."""
+    if checking():
+        moveg(gp, ONWAY, FREE)
     n = pp.gfreecnt
     if n >= GFREE_LOCAL:
         n = gfputslow(pp, n)
@@ -168,6 +172,8 @@ def gfget(pp: P) -> G:
         return gfgetslow(pp)
     pp.gfree = gp.schedlink
     pp.gfreecnt -= 1
+    if checking():
+        moveg(gp, FREE, ONWAY)
     return gp
 
 
@@ -190,6 +196,8 @@ def gfgetslow(pp: P) -> G:
         return stackalloc(1)
     pp.gfree = gp.schedlink
     pp.gfreecnt -= 1
+    if checking():
+        moveg(gp, FREE, ONWAY)
     return gp
 
 
@@ -204,6 +212,8 @@ def gfgetglobal() -> G:
     unlock(sched.stacklock)
     if gp is None:
         return stackalloc(1)
+    if checking():
+        moveg(gp, FREE, ONWAY)
     return gp
 
 
@@ -229,4 +239,6 @@ def gostartcall(gp: G, run: Run, entry: int, argp: int, n: int, where: int):
     setRunNoWriteBarrier(gp, "run", run, "allruns")
     gp.preempt = 0
     gp.stackguard = guardof(gp)
+    if checking():
+        auditstatus(gp, Gdead)
     gp.atomicstatus = Grunnable
