@@ -92,7 +92,8 @@ def test_each_m_sleeps_and_is_woken():
 def test_each_m_goes_through_the_scheduler():
     """The primitives were performed by Go's functions, on both Ms, and goroutines ran on both.
 
-    A function whose last act is a call may leave no frame behind: startm, where it wakes an M or makes one."""
+    A function whose last act is a call may leave no frame behind: startm, where it wakes an M or makes one; and LLVM
+    decides whether releasep has one."""
     log = first_game(play(1))
     for thread in MS:
         chains = [event.callers for event in log if event.thread == thread]
@@ -105,7 +106,9 @@ def test_each_m_goes_through_the_scheduler():
         taken = [event.callers[:2] for event in log if event.thread == thread and event.what == "handoff.none"]
         assert ["acquirep", "mstart"] in taken, "the P that it was started with"
         assert ["acquirep", "stopm"] in taken, "the P that it was woken with"
-        assert ["findrunnable", "schedule"] in taken, "the P that it gave away"
+        assert any(f"{a} {b}" in ("findrunnable schedule", "releasep findrunnable") for a, b in taken), (
+            "the P that it gave away"
+        )
 
 
 def test_turns_go_round():
