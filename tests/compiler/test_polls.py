@@ -170,12 +170,7 @@ def test_every_way_out_of_a_leaf_loop_takes_the_mark_away():
 
 def marks():
     """g.asyncok of every G that exists, dead ones included."""
-    found = []
-    gp = report.ctypes.c_int64.from_address(report.sched.address + report.sched.struct.fields["allgs"][0]).value
-    while gp:
-        found.append(report.read(G, gp, "asyncok"))
-        gp = report.read(G, gp, "alllink")
-    return found
+    return [report.read(G, gp, "asyncok") for gp in report.all_gs()]
 
 
 @go.func

@@ -20,7 +20,7 @@ from gopark.runtime.mcache import allocmcache
 from gopark.runtime.mheap import mheap_
 from gopark.runtime.os_linux import newosproc
 from gopark.runtime.prims import addr, funcaddr, gof, memclr, ptr, rawload, rawstore, setMNoWriteBarrier
-from gopark.runtime.runtime2 import M, Type
+from gopark.runtime.runtime2 import G, M, Type
 
 
 @struct(notinheap=True)
@@ -143,3 +143,16 @@ def t_start(m: int) -> int:
     onstack.array = addr(mallocgc(onstack.nbytes, typ, onstack.count))
     notewakeup(ptr(M, m).park)
     return 0
+
+
+# ---- stack.py is not part of this image: it has no goroutines for a dump
+
+
+@fn(inline=False)
+def firstg(i: int) -> G:
+    return None
+
+
+@fn(inline=False)
+def nextg(gp: G) -> G:
+    return None

@@ -22,7 +22,7 @@ import json
 import os
 import sys
 
-from gopark.bridge import boot
+from gopark.bridge import boot, report
 from gopark.compiler import abi, func, image
 from gopark.compiler.numba_api import image_target_machine, llb
 from gopark.compiler.structs import Var
@@ -88,8 +88,13 @@ class Names:
         sched, heap = (Record(v.struct, v.address) for v in (runtime2.sched, mheap.mheap_))
         for symbol, v in Var.ALL.items():
             self.add(v.address, v.struct.size, symbol.removeprefix("go."), v.struct)
-        for kind, first in ((runtime2.M, sched.allm), (runtime2.G, sched.allgs), (runtime2.Run, sched.allruns)):
-            for i, address in enumerate(reversed(linked(kind, first))):
+        everything = (
+            (runtime2.M, reversed(linked(runtime2.M, sched.allm))),
+            (runtime2.G, report.all_gs()),
+            (runtime2.Run, reversed(linked(runtime2.Run, sched.allruns))),
+        )
+        for kind, addresses in everything:
+            for i, address in enumerate(addresses):
                 self.add(address, kind.size, f"{kind.__name__}{i}", kind)
                 if kind is runtime2.G:
                     # where in its slab a G lies depends on where the slab lies: frames are below the G

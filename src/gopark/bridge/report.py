@@ -10,8 +10,8 @@ import ctypes
 import types as python_types
 from pathlib import Path
 
-from gopark.compiler import func, linetable
-from gopark.runtime.runtime2 import G_STATUS_NAMES, WAIT_REASONS, G, Gdead, Gwaiting, Run, TracebackFrames, sched
+from gopark.compiler import abi, asm_amd64, func, linetable
+from gopark.runtime.runtime2 import G_STATUS_NAMES, WAIT_REASONS, G, Gdead, Gwaiting, Run, Sched, TracebackFrames, sched
 
 _RUNTIME = str(Path(__file__).parent.parent)
 
@@ -91,15 +91,24 @@ def traceback_of(failure: Failure, inner=None):
 # ---- goroutines
 
 
+def all_gs():
+    """The addresses of all Gs, read as `firstg` and `nextg` of runtime/stack.py read them."""
+    slab, start = abi.stack_size(), read(Sched, sched.address, "stackstart")
+    count = (read(Sched, sched.address, "stackbump") - start) // slab
+    bits = ctypes.string_at(read(Sched, sched.address, "allgs"), (count + 7) // 8)
+    for i in range(count):
+        if bits[i >> 3] >> (i & 7) & 1:
+            top = start + (i + 1) * slab - 1
+            yield top + 1 - abi.G_SIZE - ((top >> (slab.bit_length() - 1 - 6)) & asm_amd64.colours())
+
+
 def goroutines(run: int | None = None):
-    """Addresses of the live Gs (of one run), newest first in allgs, returned in order of their ids."""
+    """Addresses of the live Gs (of one run), in the order of their ids."""
     found = []
-    gp = ctypes.c_int64.from_address(sched.address + sched.struct.fields["allgs"][0]).value
-    while gp:
+    for gp in all_gs():
         owner = read(G, gp, "run")
         if read(G, gp, "atomicstatus") != Gdead and (owner == run if run is not None else owner):
             found.append(gp)
-        gp = read(G, gp, "alllink")
     return sorted(found, key=lambda g: read(G, g, "goid"))
 
 

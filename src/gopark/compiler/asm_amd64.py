@@ -143,13 +143,17 @@ def emit_getsp(b: lir.IRBuilder):
     return b.asm(lir.FunctionType(i64, []), "movq %rsp, $0", "=r", [], side_effect=False)
 
 
+def colours() -> int:
+    """Which bits of the address of a G its colours are: the low bits of the slab's number choose the cache line, those
+    from the seventh on the page."""
+    return (abi.G_LINES - 1) << 6 | (abi.g_pages() - 1) << 12
+
+
 def emit_gof(b: lir.IRBuilder, address):
     """Address of the G of the slab that contains `address`."""
     slab = abi.stack_size()
     top = b.or_(address, const(slab - 1))
-    # one shift for both: the low bits of the slab's number choose the line, those from the seventh on the page
-    colours = (abi.G_LINES - 1) << 6 | (abi.g_pages() - 1) << 12
-    colour = b.and_(b.lshr(top, const(slab.bit_length() - 1 - 6)), const(colours))
+    colour = b.and_(b.lshr(top, const(slab.bit_length() - 1 - 6)), const(colours()))  # one shift for both
     return b.sub(b.add(top, const(1 - abi.G_SIZE)), colour)
 
 

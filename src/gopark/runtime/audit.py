@@ -30,7 +30,9 @@ May run without a P and on any stack. No lock is taken, nothing is allocated, no
 
 from __future__ import annotations
 
-from gopark.compiler.image import fn
+from gopark.compiler.image import fn, forward
+from gopark.compiler.numba_api import types
+from gopark.compiler.structs import Pointer
 from gopark.runtime.os_linux import exit, write
 from gopark.runtime.panic import dying
 from gopark.runtime.prims import load, lockload, text, xchg
@@ -53,6 +55,9 @@ from gopark.runtime.runtime2 import (
     sched,
 )
 from gopark.runtime.traceback import tracebackothers, writeint, writetext
+
+firstg = forward("firstg", Pointer(G), types.int64)
+nextg = forward("nextg", Pointer(G), Pointer(G))
 
 # ---- places: of a G, a P (onway, running, list, retired), an M (onway, list)
 ONWAY, RUNNING, PARKED, RING, NEXT, GLOBAL, FREE, LIST, RETIRED = range(9)
@@ -312,11 +317,11 @@ def auditrest(stuck: int) -> int:
 @fn(inline=False)
 def auditrun(run: Run):
     """The run is over and is being given back. AU7."""
-    gp = sched.allgs
+    gp = firstg(0)
     while gp is not None:
         if gp.run is run and load(gp, "atomicstatus") != Gdead:
             auditfailed(text("a goroutine outlives its run"), text("goroutine"), gp.goid, gp.atomicstatus, Gdead)
-        gp = gp.alllink
+        gp = nextg(gp)
 
 
 @fn(inline=False)

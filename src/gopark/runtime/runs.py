@@ -61,7 +61,7 @@ from gopark.runtime.prims import (
 from gopark.runtime.proc import claim, goexit, gopreempt, goready, goyield, newprocforeign
 from gopark.runtime.runq import runqempty
 from gopark.runtime.runtime2 import G, Gdead, Gwaiting, P, Run, TracebackFrames, sched
-from gopark.runtime.stack import guardof
+from gopark.runtime.stack import firstg, guardof, nextg, scavengeall, scavengeidle
 
 TICK_NS = (
     10_000_000  # how often a thread in go.run wakes up; every LOOK_TICKS it looks at its run, and Python at signals
@@ -131,11 +131,11 @@ def runstop(r: int, code: int):
     request.code = code
     newprocforeign(None, funcaddr(runstopper, "entry"), addr(request), sizeof(StopRequest), 0)
     # The helper needs a P: goroutines of the run that hold one are asked to yield.
-    gp = sched.allgs
+    gp = firstg(0)
     while gp is not None:
         if gp.run is run:
             askpreempt(gp)
-        gp = gp.alllink
+        gp = nextg(gp)
 
 
 @fn(inline=False)
@@ -187,7 +187,7 @@ def endrun(run: Run, me: G):
 def sweeprun(run: Run, me: G) -> bool:
     """One look at allgs. True if nothing of the run is left."""
     clean = True
-    gp = sched.allgs
+    gp = firstg(0)
     while gp is not None:
         if gp is not me and gp.run is run:
             status = load(gp, "atomicstatus")
@@ -196,7 +196,7 @@ def sweeprun(run: Run, me: G) -> bool:
                 askpreempt(gp)
                 if status == Gwaiting:
                     claimended(gp)
-        gp = gp.alllink
+        gp = nextg(gp)
     return clean
 
 
@@ -204,6 +204,8 @@ def sweeprun(run: Run, me: G) -> bool:
 def claimended(gp: G):
     """Wake a parked goroutine with the news that its run has ended, unless somebody else wakes it first. R2."""
     l = gp.waitlock
+    if l is None:
+        return  # its stack has been given back meanwhile (stack.py, ST6)
     spinlock(l)
     if gp.waitlock is l and load(gp, "atomicstatus") == Gwaiting:
         gp.ended = 1
@@ -260,6 +262,7 @@ def runfree(r: int):
     setRunNoWriteBarrier(run, "link", sched.runfree, "allruns")
     setRunNoWriteBarrier(sched, "runfree", run, "allruns")
     unlock(sched.lock)
+    scavengeall()
 
 
 @fn(inline=False, entered=NO_P)
@@ -274,6 +277,7 @@ def runwait(r: int) -> int:
         if checking():
             run.stuck = auditrest(run.stuck)
         lookps()
+    scavengeidle()
     poked = load(run, "poke") != 0
     store(run, "poke", 0)
     if load(run, "ended") != 0:
@@ -322,7 +326,7 @@ def askpreempt(gp: G):
 def lookrun(run: Run) -> int:
     """0 if a goroutine of the run may still run; else a number that tells this set of parks from any other."""
     mark = 1
-    gp = sched.allgs
+    gp = firstg(0)
     while gp is not None:
         if gp.run is run:
             status = load(gp, "atomicstatus")
@@ -330,7 +334,7 @@ def lookrun(run: Run) -> int:
                 if status != Gwaiting:
                     return 0
                 mark = (mark * 1000003) ^ (gp.goid * 69069 + load(gp, "parkseq"))
-        gp = gp.alllink
+        gp = nextg(gp)
     if mark == 1 or mark == 0:
         return 0  # nobody there (yet): it is about to start, or about to be done
     return mark
@@ -351,9 +355,9 @@ def pokeruns():
 def numgoroutine() -> int:
     """Goroutines that exist and belong to a run."""
     n = 0
-    gp = sched.allgs
+    gp = firstg(0)
     while gp is not None:
         if gp.run is not None and load(gp, "atomicstatus") != Gdead:
             n += 1
-        gp = gp.alllink
+        gp = nextg(gp)
     return n

@@ -2,8 +2,8 @@
 
 Stands for: src/runtime/runtime2.go at 41dbcc19ef09.
 
-    G   a goroutine: a stack, a saved context, a status. Lies at the top of its own stack slab; allocated once, kept in
-        the list `allgs` for ever, reused through free lists.
+    G   a goroutine: a stack, a saved context, a status. Lies at the top of its own stack slab. The bitmap `allgs` says
+        which slabs hold one; it is reused through free lists, and leaves allgs only from there (stack.py).
     M   a thread of the operating system, with a stack of its own (g0) for the scheduler's loop. In `allm` for ever.
     P   the right to run go code, and everything that belongs to it: the local run queue, the allocation cache. In the
         array `allp`.
@@ -140,7 +140,6 @@ class G:
     parkseq: int  # I4
     param: Sudog  # of the channel operation that woke it; nil: closed
     ended: int  # the run's end won its claim
-    alllink: G  # allgs
     stacklo: int  # lowest address of the slab
     startfn: int  # entry stub of the goroutine's function
     startarg: int  # its argument record, on its own stack
@@ -301,7 +300,7 @@ class Sched:
     goidgen: int
     runidgen: int
     allglock: Embed[Mutex]
-    allgs: G
+    allgs: int  # bitmap of the slabs that hold a G; changed under allglock
     allglen: int
     allruns: Run
     runfree: Run
@@ -312,6 +311,12 @@ class Sched:
     stackbump: int  # the arena: next slab, end of what is accessible, end
     stackmapped: int
     stackend: int
+    gfreelow: int  # the least gfreecnt since the scavenger looked
+    scavtick: int
+    scavenging: int  # somebody gives stacks back; cold ones are not for use meanwhile
+    coldbits: int  # bitmap of the slabs whose memory was given back
+    coldcount: int
+    coldhint: int  # no cold slab below this word of the bitmap
     guardok: int  # the kernel can guard pages without a mapping each
     guards: int  # guards made by mprotect, where it cannot
     heaplock: Embed[Mutex]  # the arena of the heap

@@ -13,8 +13,15 @@ Stands for: src/runtime/stack1.go at 41dbcc19ef09; stacks here have one size and
        first slabs, as long as the number of mappings of a process allows it.
 * ST4  `stackguard` leaves room below it for what does not check: the runtime, libm. A function that may overflow
        compares its stack pointer with it at entry and raises; the guard page is the backstop.
-* ST5  A G is made once, put in allgs, and reused with its stack: per-P free lists (need a P), a global one (needs
-       stacklock). Both are last-in first-out, so that warm stacks are reused.
+* ST5  A G is entered in allgs when it is made, and reused with its stack: per-P free lists (need a P), a global one
+       (needs stacklock). Both are last-in first-out, so that warm stacks are reused.
+* ST6  `allgs` and `coldbits` have a bit for every slab. A free stack whose memory is given back (stackscavenge) leaves
+       allgs and becomes *cold*: its slab, with its guard, is there for the next one who needs a stack. So a peak costs
+       memory only while it lasts. Whoever walks allgs without a lock may still look at such a G: it reads zeros, a G
+       that is idle, belongs to no run and waits for nothing.
+* ST7  Given back is what lies in the global free list beyond KEEP when a run ends, and beyond what was in use within
+       the last second while one goes on. While somebody does that no cold slab is handed out, because its memory is
+       about to go.
 
 stackalloc, gfgetglobal, gfpurge and gostartcall may run without a P (a new M, a Python thread): they use setters, allgs
 is the registry. gfput and gfget need a P. Raw memory: the first words of a new stack.
@@ -25,7 +32,15 @@ from __future__ import annotations
 from gopark.compiler.image import fn
 from gopark.runtime.audit import FREE, ONWAY, auditstatus, moveg
 from gopark.runtime.lock_futex import lock, unlock
-from gopark.runtime.os_linux import MADV_GUARD_INSTALL, MADV_NOHUGEPAGE, madvise, sysGuard, sysMap, sysReserve
+from gopark.runtime.os_linux import (
+    MADV_DONTNEED,
+    MADV_GUARD_INSTALL,
+    MADV_NOHUGEPAGE,
+    madvise,
+    sysGuard,
+    sysMap,
+    sysReserve,
+)
 from gopark.runtime.prims import (
     addr,
     checking,
@@ -33,6 +48,7 @@ from gopark.runtime.prims import (
     gof,
     gspace,
     memmove,
+    rawload,
     rawstore,
     setGNoWriteBarrier,
     setRunNoWriteBarrier,
@@ -50,6 +66,9 @@ ARENA_MINIMUM = 1 << 30
 COMMIT = 64 << 20  # no slab is larger (config.py)
 MPROTECT_GUARDS = 16000  # of the 65530 mappings a process may have
 GFREE_LOCAL, GFREE_BATCH = 64, 32
+KEEP = 16384  # free stacks that are never given back: at a page each, 64 MiB
+SCAVENGE_BATCH = 512  # how many go at a time, between two releases of the lock
+SCAVENGE_LOOKS = 20  # looks of a thread in go.run, 50 ms each
 
 
 @fn(inline=False)
@@ -68,7 +87,68 @@ def stackinit():
     sched.stackbump = lo
     sched.stackmapped = lo
     sched.stackend = lo + size // slab * slab
+    sched.allgs = slabbitmap(size // slab)
+    sched.coldbits = slabbitmap(size // slab)
     sched.guardok = 1
+
+
+@fn(inline=False)
+def slabbitmap(bits: int) -> int:
+    """Zeroed memory for so many bits, backed at first touch."""
+    n = (bits // 8 + 4096) & -4096
+    base = sysReserve(n)
+    if base < 0 or sysMap(base, n) < 0:
+        throw("out of memory for the table of goroutine stacks")
+    return base
+
+
+@fn
+def slabset(bits: int, i: int):
+    word = bits + (i >> 6) * 8
+    rawstore(word, rawload(word) | (1 << (i & 63)))
+
+
+@fn
+def slabclear(bits: int, i: int):
+    word = bits + (i >> 6) * 8
+    rawstore(word, rawload(word) & ~(1 << (i & 63)))
+
+
+@fn(inline=False)
+def slabnext(bits: int, i: int, n: int) -> int:
+    """The first set bit from the i-th on, below n; n if there is none."""
+    while i < n:
+        word = rawload(bits + (i >> 6) * 8) >> (i & 63)
+        if word == 0:
+            i = (i | 63) + 1
+        else:
+            while word & 1 == 0:
+                word >>= 1
+                i += 1
+            return i
+    return n
+
+
+@fn
+def slabof(address: int) -> int:
+    """The number of the slab in which the address lies."""
+    return (address - sched.stackstart) // stackbytes()
+
+
+@fn(inline=False)
+def firstg(i: int) -> G:
+    """The G of the first slab from the i-th on that has one; nil at the end. Takes no lock. ST6."""
+    n = slabof(sched.stackbump)
+    i = slabnext(sched.allgs, i, n)
+    if i >= n:
+        return None
+    return gof(sched.stackstart + i * stackbytes())
+
+
+@fn(inline=False)
+def nextg(gp: G) -> G:
+    """The G after gp in allgs, or nil."""
+    return firstg(slabof(addr(gp)) + 1)
 
 
 @fn
@@ -85,8 +165,25 @@ def guardof(gp: G) -> int:
 
 @fn(inline=False)
 def stackalloc(slabs: int) -> G:
-    """A new stack with its G, which is entered in allgs. Takes stacklock and allglock."""
+    """A stack with its G, which is entered in allgs: a cold one, or a new one. Takes stacklock and allglock."""
     lock(sched.stacklock)
+    lo = 0
+    if slabs == 1 and sched.coldcount > 0 and sched.scavenging == 0:
+        lo = stackwarm()
+    if lo == 0:
+        lo = stackgrow(slabs)
+    unlock(sched.stacklock)
+    gp = gof(lo + stackbytes() * (slabs - 1))
+    gp.stacklo = lo
+    gp.stackguard = guardof(gp)
+    gp.atomicstatus = Gdead
+    allgadd(gp)
+    return gp
+
+
+@fn(inline=False)
+def stackgrow(slabs: int) -> int:
+    """The address of a new stack of so many slabs, with its guard. stacklock is held."""
     lo = sched.stackbump
     slab = stackbytes()
     hi = lo + slab * slabs
@@ -103,24 +200,105 @@ def stackalloc(slabs: int) -> G:
     if sched.guardok == 0 and sched.guards < MPROTECT_GUARDS:
         sysGuard(lo, GUARD)
         sched.guards += 1
-    unlock(sched.stacklock)
-    gp = gof(hi - slab)
-    gp.stacklo = lo
-    gp.stackguard = guardof(gp)
-    gp.atomicstatus = Gdead
-    allgadd(gp)
-    return gp
+    return lo
+
+
+@fn(inline=False)
+def stackwarm() -> int:
+    """The address of a cold stack. stacklock is held, and there is one."""
+    n = slabof(sched.stackbump)
+    i = slabnext(sched.coldbits, sched.coldhint * 64, n)
+    if i >= n:
+        throw("a cold stack is missing")
+    slabclear(sched.coldbits, i)
+    sched.coldhint = i >> 6
+    sched.coldcount -= 1
+    return sched.stackstart + i * stackbytes()
 
 
 @fn(inline=False)
 def allgadd(gp: G):
-    """Enter a G in allgs, for ever. Readers walk the list without a lock: the head is published last."""
+    """Enter a G in allgs. Readers take no lock: its bit is set last."""
     lock(sched.allglock)
-    setGNoWriteBarrier(gp, "alllink", sched.allgs, "allgs")
     fence()
-    setGNoWriteBarrier(sched, "allgs", gp, "allgs")
+    slabset(sched.allgs, slabof(addr(gp)))
     sched.allglen += 1
     unlock(sched.allglock)
+
+
+# ---- memory is given back
+
+
+@fn(inline=False)
+def stackscavenge(surplus: int):
+    """Give the memory of that many free stacks back, at most. Runs without a P. ST6, ST7."""
+    lock(sched.stacklock)
+    if sched.scavenging != 0 or surplus < SCAVENGE_BATCH:
+        unlock(sched.stacklock)
+        return
+    sched.scavenging = 1
+    n = 0
+    while n < surplus and sched.gfree is not None:
+        n += coolstacks(SCAVENGE_BATCH)
+        unlock(sched.stacklock)
+        lock(sched.stacklock)
+    unlock(sched.stacklock)
+    dropcold()
+    lock(sched.stacklock)
+    sched.coldcount += n
+    sched.coldhint = 0
+    sched.scavenging = 0
+    unlock(sched.stacklock)
+
+
+@fn(inline=False)
+def coolstacks(most: int) -> int:
+    """Up to `most` stacks from the global free list become cold; how many. stacklock is held."""
+    n = 0
+    lock(sched.allglock)
+    while n < most and sched.gfree is not None:
+        gp = sched.gfree
+        setGNoWriteBarrier(sched, "gfree", gp.schedlink, "allgs")
+        if checking():
+            moveg(gp, FREE, ONWAY)
+        i = slabof(addr(gp))
+        slabclear(sched.allgs, i)
+        slabset(sched.coldbits, i)
+        n += 1
+    sched.gfreecnt -= n
+    sched.allglen -= n
+    unlock(sched.allglock)
+    return n
+
+
+@fn(inline=False)
+def dropcold():
+    """Give the memory of all cold slabs back, neighbours at a time. Guards stay: they survive MADV_DONTNEED."""
+    slab = stackbytes()
+    n = slabof(sched.stackbump)
+    i = slabnext(sched.coldbits, 0, n)
+    while i < n:
+        j = i + 1
+        while j < n and rawload(sched.coldbits + (j >> 6) * 8) >> (j & 63) & 1 != 0:
+            j += 1
+        madvise(sched.stackstart + i * slab, (j - i) * slab, MADV_DONTNEED)
+        i = slabnext(sched.coldbits, j, n)
+
+
+@fn(inline=False)
+def scavengeall():
+    """A run has ended."""
+    stackscavenge(sched.gfreecnt - KEEP)
+
+
+@fn(inline=False)
+def scavengeidle():
+    """A run goes on: what was not needed within the last looks."""
+    sched.scavtick += 1
+    if sched.scavtick % SCAVENGE_LOOKS == 0:
+        low = sched.gfreelow
+        sched.gfreelow = sched.gfreecnt
+        stackscavenge(low - KEEP)
 
 
 @fn
@@ -189,6 +367,8 @@ def gfgetslow(pp: P) -> G:
             gp.schedlink = pp.gfree
             pp.gfree = gp
             n += 1
+        if sched.gfreecnt < sched.gfreelow:
+            sched.gfreelow = sched.gfreecnt
         unlock(sched.stacklock)
         pp.gfreecnt += n
     gp = pp.gfree

@@ -14,8 +14,9 @@ Raw memory: the constant records and the strings they name.
 
 from __future__ import annotations
 
-from gopark.compiler.image import WITH_P, fn
-from gopark.compiler.structs import Array, struct
+from gopark.compiler.image import WITH_P, fn, forward
+from gopark.compiler.numba_api import types
+from gopark.compiler.structs import Array, Pointer, struct
 from gopark.runtime.os_linux import write
 from gopark.runtime.prims import addr, getg, load, local, rawload, rawload8, rawstore8, text
 from gopark.runtime.runtime2 import (
@@ -25,7 +26,6 @@ from gopark.runtime.runtime2 import (
     Grunning,
     Gwaiting,
     TracebackFrames,
-    sched,
     waitChanReceive,
     waitChanReceiveNil,
     waitChanSend,
@@ -37,6 +37,9 @@ from gopark.runtime.runtime2 import (
 )
 
 MOST = 100  # goroutines in a dump
+
+firstg = forward("firstg", Pointer(G), types.int64)
+nextg = forward("nextg", Pointer(G), Pointer(G))
 
 
 @struct(notinheap=True)
@@ -67,7 +70,7 @@ def tracebackothers():
     """Every live goroutine on standard error."""
     shown = 0
     more = 0
-    gp = sched.allgs
+    gp = firstg(0)
     while gp is not None:
         if load(gp, "atomicstatus") != Gdead and gp.goid != 0:
             if shown < MOST:
@@ -75,7 +78,7 @@ def tracebackothers():
                 shown += 1
             else:
                 more += 1
-        gp = gp.alllink
+        gp = nextg(gp)
     if more != 0:
         writetext(text("... and more goroutines: "))
         writeint(more)
