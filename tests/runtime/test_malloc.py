@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 from tests.runtime.images import Native, Record
 
-RUNTIME = "os_linux lock_futex hooks mbarrier panic traceback persistent mheap mcache malloc mbitmap mstats"
+RUNTIME = "os_linux lock_futex hooks mbarrier panic audit traceback persistent mheap mcache malloc mbitmap mstats"
 HEAP_LIMIT = 1 << 30
 MASK64 = (1 << 64) - 1
 
