@@ -119,7 +119,7 @@ MUTANTS = (
                 PROC,
                 "        selunlockparked(gp)\n",
                 "        selunlockparked(gp)\n"
-                "    elif action == 5:\n"
+                "    elif action == 7:\n"
                 "        pp = releasep(mp)\n"
                 "        mp.prev = None\n"
                 "        acquirep(mp, pp)\n",

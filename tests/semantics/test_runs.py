@@ -820,3 +820,37 @@ def overflows(times):
 @pytest.mark.parametrize("procs", [1, 2])
 def test_a_stack_overflow_leaves_the_neighbours_intact(procs):
     assert subprocesses.call(__name__, "overflows", 100, GOMAXPROCS=procs) is None
+
+
+@go.func
+def yields_for_ever():
+    while True:
+        go.gosched()
+
+
+@go.func
+def main_among_yielders(n):
+    for _ in range(n):
+        go.spawn(yields_for_ever)
+    go.gosched()
+    return n
+
+
+def seconds_of_the_end(n):
+    best = 1e9
+    for _ in range(5):
+        start = time.perf_counter()
+        go.run(main_among_yielders, n)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def measure_growth():
+    go.run(main_among_yielders, 16_000)  # the stacks are there, and stay (stack.KEEP)
+    return seconds_of_the_end(16_000) / seconds_of_the_end(2_000)
+
+
+def test_the_end_of_a_run_takes_time_in_proportion_to_its_goroutines():
+    """Each look at all of them is followed by a turn for all of them, also for those in the global queue: 8 times as
+    many take some 8 times as long, not 64 times."""
+    assert subprocesses.call(__name__, "measure_growth", GOMAXPROCS=1) < 30

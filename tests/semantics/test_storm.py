@@ -1,7 +1,8 @@
-"""Storms: everything at once, again and again, with the checks of pointer stores switched on.
+"""Storms: everything at once, again and again, under check level 2: every audit of the scheduler and every check.
 
-Each storm runs in a process of its own for `GOPARK_STORM_SECONDS` (2 by default, 60 in the long form) and counts what
-it did: nothing may be lost, doubled, left over or stuck.
+Each storm runs in a process of its own for `GOPARK_STORM_SECONDS` (2 by default, 600 in the long form) and counts what
+it did: nothing may be lost, doubled, left over or stuck. A *flood* is a storm whose runs have 100 000 goroutines alive
+at the same time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import gopark as go
 from tests.semantics import subprocesses
 
 SECONDS = float(os.environ.get("GOPARK_STORM_SECONDS", "2"))
-LONG_SECONDS = float(os.environ.get("GOPARK_STORM_SECONDS", "60"))
+LONG_SECONDS = float(os.environ.get("GOPARK_STORM_SECONDS", "600"))
+FLOOD = 100_000
 
 
 @go.struct
@@ -58,8 +60,9 @@ def tree(depth, width):
     return out.recv()
 
 
-def trees(r):
-    depth, width = r.choice([(10, 2), (4, 6), (2, 40), (1, 2000), (100, 1)])
+def trees(r, flood):
+    sizes = [(16, 2), (5, 10), (1, FLOOD)] if flood else [(10, 2), (4, 6), (2, 40), (1, 2000), (100, 1)]
+    depth, width = r.choice(sizes)
     assert go.run(tree, depth, width) == width**depth
 
 
@@ -101,8 +104,11 @@ def traffic(producers, consumers, each, cap):
     return total
 
 
-def traffics(r):
+def traffics(r, flood):
     producers, consumers, each = r.randint(1, 20), r.randint(1, 20), r.randint(1, 500)
+    if flood:
+        producers, each = r.randint(1, FLOOD), r.randint(1, 3)
+        consumers = FLOOD - producers + 1
     cap = r.choice([0, 1, 3, 64, 1000])
     n = producers * each
     assert go.run(traffic, producers, consumers, each, cap) == n * (n - 1) // 2
@@ -160,9 +166,11 @@ def ring(members, tokens, hops, cap):
     return total, passed, waiting
 
 
-def rings(r):
+def rings(r, flood):
     members, cap = r.randint(1, 12), r.choice([0, 0, 1, 4])
     tokens, rounds = r.randint(1, max(1, members // 2)), r.randint(1, 50)
+    if flood:
+        members, tokens, rounds = FLOOD, r.randint(1, 10), 1
     total, passed, _ = go.run(ring, members, tokens, members * rounds, cap)
     assert total == passed == members * rounds * tokens
 
@@ -200,8 +208,8 @@ def convoy(goroutines, times, yields):
     return s.n, s.overlaps
 
 
-def convoys(r):
-    goroutines, times = r.randint(1, 100), r.randint(1, 200)
+def convoys(r, flood):
+    goroutines, times = (FLOOD, r.randint(1, 3)) if flood else (r.randint(1, 100), r.randint(1, 200))
     assert go.run(convoy, goroutines, times, r.random() < 0.5) == (goroutines * times, 0)
 
 
@@ -268,8 +276,10 @@ def deep(n):
     return deep(n - 1) + 1 if n else 0
 
 
-def ends(r):
+def ends(r, flood):
     how, goroutines, turns = r.randint(0, 3), r.randint(1, 60), r.randint(1, 60)  # 0: main would never yield
+    if flood:
+        goroutines, turns = FLOOD, r.randint(1, 4)
     try:
         result = go.run(interrupted, how, goroutines, turns, 0)
     except (ZeroDivisionError, go.StackOverflowError) as e:
@@ -280,31 +290,41 @@ def ends(r):
 KINDS = {"trees": trees, "traffic": traffics, "rings": rings, "convoys": convoys, "ends": ends}
 
 
-def storm(kind, seconds, seed):
+def storm(kind, seconds, seed, flood=False):
     """Runs storms of one kind, or of all, until the time is up; how many."""
     r = random.Random(seed)
     stop, times = time.monotonic() + seconds, 0
     while time.monotonic() < stop or times == 0:
         one = KINDS[kind] if kind in KINDS else r.choice(list(KINDS.values()))
-        one(r)
+        one(r, flood if flood is not None else r.random() < 0.3)
         assert go.num_goroutine() == 0
         times += 1
     return times
 
 
-def run_storm(kind, procs, seconds):
-    variables = {"GOMAXPROCS": procs, "GOPARKDEBUG": "wbcheck=1", "PYTHONHASHSEED": 0}
-    return subprocesses.call(__name__, "storm", kind, seconds, procs, timeout=seconds + 90, **variables)
+def run_storm(kind, procs, seconds, flood):
+    variables = {"GOMAXPROCS": procs, "GOPARKDEBUG": "check=2", "PYTHONHASHSEED": 0}
+    return subprocesses.call(__name__, "storm", kind, seconds, procs, flood, timeout=seconds + 200, **variables)
 
 
-@pytest.mark.parametrize("procs", [1, 2, 4])
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("procs", [1, 2, 8])
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_storm(kind, procs):
-    assert run_storm(kind, procs, SECONDS) > 0
+    assert run_storm(kind, procs, SECONDS, flood=False) > 0
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("procs", [1, 2, 8])
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_flood(kind, procs):
+    """One storm of each kind with 100 000 goroutines."""
+    assert run_storm(kind, procs, 0, flood=True) == 1
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("procs", [1, 2, 4])
+@pytest.mark.parametrize("procs", [1, 2, 8])
 def test_long_storm_of_everything(procs):
-    assert run_storm("everything", procs, LONG_SECONDS) > 0
+    """Of all kinds, one in three of them a flood."""
+    assert run_storm("everything", procs, LONG_SECONDS, flood=None) > 0

@@ -78,6 +78,7 @@ from gopark.runtime.runtime2 import (
     ACT_SELUNLOCK,
     ACT_UNLOCK,
     ACT_YIELD,
+    ACT_YIELDGLOBAL,
     G,
     Gdead,
     Grunnable,
@@ -164,6 +165,14 @@ def finish(mp: M, action: int):
         gfput(mp.p, gp)
     elif action == ACT_SELUNLOCK:
         selunlockparked(gp)
+    elif action == ACT_YIELDGLOBAL:
+        if checking():
+            moveg(gp, RUNNING, ONWAY)
+        lock(sched.lock)
+        globrunqput(gp)
+        unlock(sched.lock)
+        if load(sched, "npidle") != 0 and load(sched, "nmspinning") == 0:
+            wakep()
 
 
 @fn(inline=True)
@@ -283,6 +292,19 @@ def yieldfor(gp: G, next: G):
         next = mp.g0
     casgstatus(gp, Grunning, Grunnable)
     gswitch(gp, next, ACT_YIELD, None)
+
+
+@fn(inline=False)
+def goyieldglobal() -> bool:
+    """Let everybody run who is runnable now, on this P or in the global queue: gp goes to the end of that. False if
+    nobody was there."""
+    gp = getg()
+    mp = gp.m
+    if runqempty(mp.p) and sched.runqsize == 0:
+        return False
+    casgstatus(gp, Grunning, Grunnable)
+    gswitch(gp, mp.g0, ACT_YIELDGLOBAL, None)
+    return True
 
 
 @fn(inline=False)

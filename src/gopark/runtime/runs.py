@@ -58,7 +58,7 @@ from gopark.runtime.prims import (
     xadd,
     xchg,
 )
-from gopark.runtime.proc import claim, goexit, gopreempt, goready, goyield, newprocforeign
+from gopark.runtime.proc import claim, goexit, gopreempt, goready, goyieldglobal, newprocforeign
 from gopark.runtime.runq import runqempty
 from gopark.runtime.runtime2 import G, Gdead, Gwaiting, P, Run, TracebackFrames, sched
 from gopark.runtime.stack import firstg, guardof, nextg, scavengeall, scavengeidle
@@ -179,7 +179,8 @@ def endrun(run: Run, me: G):
             clean += 1
         else:
             clean = 0
-            if not goyield():
+            # To the end of the global queue: behind a local yield the next look would come before most have had a turn.
+            if not goyieldglobal():
                 usleep(50)  # what is left runs on other Ms, and has not come to its next poll
 
 

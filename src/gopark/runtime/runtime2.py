@@ -81,7 +81,7 @@ WAIT_REASONS = (
 ) = range(len(WAIT_REASONS))
 
 # ---- finish actions: what is done about the leaving G, on the stack that was switched to
-ACT_NONE, ACT_UNLOCK, ACT_SELUNLOCK, ACT_YIELD, ACT_DEAD = range(5)
+ACT_NONE, ACT_UNLOCK, ACT_SELUNLOCK, ACT_YIELD, ACT_YIELDGLOBAL, ACT_DEAD = range(6)
 
 RunqSize = 256  # length of a local run queue; a power of two
 MaxGomaxprocs = MAX_PROCS
