@@ -142,6 +142,7 @@ RAW_MODULES = {
     "mbitmap.py": "sets bits beside the heap",
     "malloc.py": "clears memory before it has a type",
     "stack.py": "lays out the first frame of a goroutine",
+    "symtab.py": "reads ELF and DWARF byte by byte",
     "traceback.py": "follows frame pointers and reads constant records",
     "panic.py": "writes an exception's text by hand: its process is about to die",
     "print.py": "builds text in a buffer",

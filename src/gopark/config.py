@@ -28,12 +28,21 @@ class Settings:
         int  # bytes of the collected heap (GOMEMLIMIT; default: the machine's memory); 0: only the address space
     )
     seed: int | None  # GOPARK_SEED: the state of every source of randomness of the runtime
+    traceback: int  # GOTRACEBACK: what a process that dies shows of its goroutines (TRACEBACKS)
 
 
 KNOWN_DEBUG = {
     "wbcheck": "1: every pointer store verifies that its thread owns a running P",
     "check": "1: as wbcheck=1; 2: moreover an image of its own that audits the scheduler (runtime/audit.py)",
     "seam": "0: compile without the tests of the seam word (a build of its own, for measurements)",
+}
+
+# As in Go, except that a process that dies of a throw or a signal shows all goroutines anyway.
+TRACEBACKS = {
+    "none": 0,  # no goroutine
+    "single": 1,
+    "all": 1,  # the frames of the program's functions
+    "system": 2,  # the runtime's too
 }
 
 
@@ -91,6 +100,9 @@ def settings() -> Settings:
         if not 1 <= count <= MAX_PROCS:
             raise ValueError(f"GOMAXPROCS={procs}: from 1 to {MAX_PROCS} are possible")
     seed = os.environ.get("GOPARK_SEED")
+    traceback = os.environ.get("GOTRACEBACK") or "single"
+    if traceback not in TRACEBACKS:
+        raise ValueError(f"GOTRACEBACK={traceback!r}: one of {', '.join(TRACEBACKS)} is wanted")
     debug = _debug_keys()
     check = _integer("GOPARKDEBUG: check", debug.get("check", "0"))
     if not 0 <= check <= 2:
@@ -107,4 +119,5 @@ def settings() -> Settings:
         seam=debug.get("seam", "1") != "0",
         memory_limit=_memory_limit(),
         seed=None if seed is None else _integer("GOPARK_SEED", seed),
+        traceback=TRACEBACKS[traceback],
     )

@@ -444,7 +444,7 @@ def test_code_under_a_p_stores_plainly(runtime_verdict, name):
 def test_setters_only_where_there_may_be_no_p(runtime_verdict):
     with_setters = {name for name, function in runtime_verdict["functions"].items() if function["setters"]}
     assert with_setters
-    assert with_setters <= set(runtime_verdict["no_p"])
+    assert with_setters - set(runtime_verdict["no_p"]) == {"go.startlockedm"}, "which gives its own P away before"
     assert {reason["registry"] for reason in runtime_verdict["reasons"]} >= {"allgs", "allm", "allp"}
 
 

@@ -156,3 +156,8 @@ def firstg(i: int) -> G:
 @fn(inline=False)
 def nextg(gp: G) -> G:
     return None
+
+
+@fn(inline=False)
+def stackarena(address: int) -> bool:
+    return False

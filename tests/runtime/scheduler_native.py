@@ -17,7 +17,9 @@ from concurrent.futures import ProcessPoolExecutor
 
 from tests.runtime.images import Native, Record
 
-RUNTIME = "os_linux lock_futex panic audit traceback persistent hooks mbarrier mheap mcache mbitmap stack runq mp"
+RUNTIME = (
+    "os_linux lock_futex panic audit symtab traceback persistent hooks mbarrier mheap mcache mbitmap stack runq mp"
+)
 UNIT = "tests.runtime.scheduler_unit"
 
 

@@ -29,7 +29,9 @@ from hypothesis import strategies as st
 
 from tests.runtime.images import Native, Record
 
-RUNTIME = "os_linux lock_futex hooks mbarrier panic audit traceback persistent mheap mcache malloc mbitmap mstats"
+RUNTIME = (
+    "os_linux lock_futex hooks mbarrier panic audit symtab traceback persistent mheap mcache malloc mbitmap mstats"
+)
 HEAP_LIMIT = 1 << 30
 MASK64 = (1 << 64) - 1
 
@@ -680,7 +682,7 @@ def test_the_check_knows_that_the_allocator_needs_a_p():
     infos = {
         symbol: info
         for symbol, info in native().image.infos.items()
-        if not info.file.endswith("malloc_unit.py") or symbol in ("go.firstg", "go.nextg")
+        if not info.file.endswith("malloc_unit.py") or symbol in ("go.firstg", "go.nextg", "go.stackarena")
     }
     with_p = {f"go.{name}": wbcheck.State.P for name in ("mallocslow", "newobject", "mallocgc")}
     without = {f"go.{name}": wbcheck.State.NONE for name in ("mallocinit", "readmemstats", "allocmcache")}

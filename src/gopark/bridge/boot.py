@@ -21,7 +21,7 @@ import threading
 import time
 
 from gopark import runtime
-from gopark.compiler import abi, asm_amd64, func, image
+from gopark.compiler import abi, asm_amd64, func, image, linetable
 from gopark.compiler.numba_api import llb, version_problem
 from gopark.compiler.structs import Pointer, ensure_descriptor
 from gopark.config import settings
@@ -116,13 +116,24 @@ def _boot() -> Booted:
     state.seconds["load"] = state.image.load_seconds
     for objects in state.image.objects:
         func.CODE.add(objects, lambda symbol: state.image.address.get(symbol, 0))
+    _register_modules(state.image)
     _publish(state, config)
     return state
 
 
+def _register_modules(loaded: image.Image) -> None:
+    """Enter the image's objects in the list that a dying process reads: the runtime, and its hooks. Each is found by a
+    function that it defines."""
+    func.MODULES.publish(loaded.address[linetable.MODULES])
+    for data, symbol in zip(loaded.objects, ("go.schedinit", "go.prim"), strict=False):
+        func.MODULES.add(data, symbol, loaded.address[symbol], runtime=True)
+
+
 def _publish(state, config):
     from gopark.runtime import malloc
+    from gopark.runtime.traceback import tracebackstate
 
+    ctypes.c_int64.from_address(tracebackstate.address).value = config.traceback
     malloc.publish_size_classes()
     if config.wbcheck:
         ctypes.c_int64.from_address(state.image.address[abi.SEAM]).value |= abi.WB_CHECK

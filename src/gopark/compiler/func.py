@@ -30,7 +30,7 @@ import warnings
 import numpy as np
 
 from gopark.compiler import abi, asm_amd64, cache, errpath, externs, funcinfo, image, linetable, lower, wbcheck
-from gopark.compiler.linetable import CodeMap
+from gopark.compiler.linetable import CodeMap, ModuleList
 from gopark.compiler.numba_api import (
     CPU,
     CompilerBase,
@@ -79,7 +79,8 @@ from gopark.compiler.structs import (
 from gopark.errors import WriteBarrierError
 from gopark.pause import collector_paused
 
-CODE = CodeMap()  # every loaded object of user code: addresses to lines
+CODE = CodeMap()  # every loaded object: addresses to lines
+MODULES = ModuleList()  # the same for a process that dies
 INFOS: dict[str, funcinfo.FuncInfo] = {}  # every function that was compiled or loaded, by symbol
 
 
@@ -756,13 +757,14 @@ class GoDispatcher(CPUDispatcher):
 
     def _publish(self, args):
         result = self.overloads[args]
-        library, symbol = result.library, symbol_of(self.py_func, args)
-        slot("body", symbol).value = library.get_pointer_to_function(result.fndesc.llvm_func_name)
+        library, symbol, name = result.library, symbol_of(self.py_func, args), result.fndesc.llvm_func_name
+        address = slot("body", symbol).value = library.get_pointer_to_function(name)
         stub = library.get_pointer_to_function(entry_name(result.fndesc))
         if stub:
             slot("entry", symbol).value = stub
         data = getattr(library, "gopark_object", None) or library._get_compiled_object()
         CODE.add(data, library.get_pointer_to_function)
+        MODULES.add(data, name, address)
 
 
 def _settle() -> None:

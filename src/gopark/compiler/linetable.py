@@ -38,14 +38,18 @@ Invariants
     L3  Ranges of code do not overlap. Code is never freed, so of two objects that claim an address the first is right.
     L4  A line of 0 means that LLVM knows no line (it merged code of several lines); it is reported, not guessed at.
 
+    L5  What a `ModuleList` was told it never changes or frees, and it makes an entry public with one store.
+
 Who may touch what
-    Ordinary Python threads only. Nothing here is safe in a signal handler or on a goroutine's stack.
+    Ordinary Python threads only. Nothing here is safe in a signal handler or on a goroutine's stack. For those there is
+    runtime/symtab.py, which reads what `ModuleList` left in memory and asks nobody.
 """
 
 from __future__ import annotations
 
 import bisect
 import collections
+import ctypes
 import io
 import os.path
 import re
@@ -67,6 +71,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CodeMap",
     "Frame",
+    "ModuleList",
     "flags_for_line_tables",
     "keep_frame_pointer",
     "line_tables_only",
@@ -579,6 +584,47 @@ class CodeMap:
                 self._placed = _Placed(starts, ends, objects)
             finally:
                 self._added.popleft()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The list of all code for those who cannot ask Python
+# ---------------------------------------------------------------------------------------------------------------------
+
+MODULES = "go.symtab"  # the symbol whose first word is the head of the list
+MODULE_FIELDS = ("link", "data", "symbol", "address", "runtime")  # the words that Python fills in, in this order
+MODULE_WORDS = 18  # an entry has room for what runtime/symtab.py finds out
+
+
+class ModuleList:
+    """A linked list in memory of all objects, newest first, for a process that dies (runtime/symtab.py).
+
+    Nothing is parsed here, because every load of a function pays for it: an entry is the object's bytes, and name and
+    address of one of its functions, which tells where it was loaded. One thread at a time may add.
+    """
+
+    def __init__(self) -> None:
+        self._head = ctypes.c_void_p(0)
+        self._kept: list[object] = []  # the entries and what they point to, for ever
+
+    def publish(self, address: int) -> None:
+        """The head of the list is the word at `address` from now on."""
+        head = ctypes.c_void_p.from_address(address)
+        head.value = self._head.value
+        self._head = head
+
+    def add(self, object_bytes: bytes, symbol: str, address: int, *, runtime: bool = False) -> None:
+        """Enter an object that has been loaded. `symbol` is one of the functions that it defines, at `address`."""
+        object_bytes, name = bytes(object_bytes), symbol.encode()
+        entry = (ctypes.c_void_p * MODULE_WORDS)(
+            self._head.value, _address_of_bytes(object_bytes), _address_of_bytes(name), address, int(runtime)
+        )
+        self._kept += (object_bytes, name, entry)
+        self._head.value = ctypes.addressof(entry)  # L5: the entry is complete
+
+
+def _address_of_bytes(data: bytes) -> int | None:
+    """Where CPython keeps the bytes themselves, which a NUL follows."""
+    return ctypes.cast(data, ctypes.c_void_p).value
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ UNITS = (
     "malloc",
     "mstats",
     "stack",
+    "symtab",
     "traceback",
     "runq",
     "mp",

@@ -33,9 +33,9 @@ from __future__ import annotations
 from gopark.compiler.image import fn, forward
 from gopark.compiler.numba_api import types
 from gopark.compiler.structs import Pointer
-from gopark.runtime.os_linux import exit, write
-from gopark.runtime.panic import dying
-from gopark.runtime.prims import load, lockload, text, xchg
+from gopark.runtime.os_linux import write
+from gopark.runtime.panic import dothrow, dying
+from gopark.runtime.prims import getfp, load, lockload, text, xchg
 from gopark.runtime.runtime2 import (
     G,
     Gdead,
@@ -54,7 +54,7 @@ from gopark.runtime.runtime2 import (
     Waitq,
     sched,
 )
-from gopark.runtime.traceback import tracebackothers, writeint, writetext
+from gopark.runtime.traceback import writeint, writetext
 
 firstg = forward("firstg", Pointer(G), types.int64)
 nextg = forward("nextg", Pointer(G), Pointer(G))
@@ -85,10 +85,8 @@ def auditfailed(what: int, kind: int, who: int, found: int, wanted: int):
     writenumber(found)
     writetext(text(", should be "))
     writenumber(wanted)
-    writetext(text("\n\n"))
-    tracebackothers()
-    while True:
-        exit(2)
+    writetext(text("\n"))
+    dothrow(getfp())
 
 
 @fn(inline=False)

@@ -30,10 +30,11 @@ pthread_attr_setdetachstate = types.ExternalFunction("pthread_attr_setdetachstat
 pthread_sigmask = types.ExternalFunction("pthread_sigmask", I32(I32, I, I))
 
 SYS_write, SYS_mmap, SYS_mprotect, SYS_rt_sigaction = 1, 9, 10, 13
+SYS_rt_sigprocmask = 14
 SYS_sched_yield, SYS_madvise, SYS_nanosleep, SYS_sigaltstack = 24, 28, 35, 131
 SYS_gettid, SYS_futex, SYS_exit_group = 186, 202, 231
 
-EINTR, EAGAIN = 4, 11
+EINTR, EAGAIN, EFAULT = 4, 11, 14
 FUTEX_WAIT_PRIVATE, FUTEX_WAKE_PRIVATE = 128, 129
 PROT_NONE, PROT_RW = 0, 3
 MAP_PRIVATE_ANON_NORESERVE = 0x4022

@@ -461,6 +461,17 @@ def getg(typingctx):
 
 
 @intrinsic
+def getfp(typingctx):
+    """The frame pointer of the function this stands in: the addresses of the caller's and of its return address are
+    [fp] and [fp + 8]."""
+
+    def codegen(context, b, sig, args):
+        return b.ptrtoint(b.call(extern(b.module, "llvm.frameaddress.p0", i8p, [i32]), [lir.Constant(i32, 0)]), i64)
+
+    return I(), codegen
+
+
+@intrinsic
 def gof(typingctx, address):
     """The G at the top of the slab that contains `address`."""
 
