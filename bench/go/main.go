@@ -1,132 +1,57 @@
-// The scheduler rows of the benchmark, in Go; scheduler_programs.py holds the same programs for gopark.
+// The scheduler's rows of the benchmark, in Go; scheduler_programs.py holds the same programs for gopark.
 //
-// Arguments come in fours: row, n, k, repetitions. For each row one line of JSON is printed: the nanoseconds of every
-// repetition and the checksum of the work, which the harness compares with gopark's.
+// Arguments come in fours: program, n, k, repetitions. For each program one line of JSON is printed: the samples, the
+// checksums of the work, and the page faults that the repetitions met.
 package main
 
 import (
-	"fmt"
+	"encoding/json"
 	"os"
 	"runtime"
 	"strconv"
-	"strings"
-	"sync"
+	"syscall"
 	"time"
 )
 
-// Each goroutine takes its own number off the count, so that Wait returns only when all of them ran, once each.
-func leave(wg *sync.WaitGroup, id int) {
-	wg.Add(-id)
+type program struct {
+	run func(n, k int) (time.Duration, int)
+	// Instead of run: several figures, in bytes or nanoseconds.
+	figures func(n, k int) (map[string]int64, int)
+	// n for the warm-up where it is not that of the measurement; 0: it is.
+	warmUp int
+	// Called between the warm-up and the first repetition.
+	prepare func(n, k, repetitions int)
 }
 
-func spawnBatch(n, k int) (time.Duration, int) {
-	var wg sync.WaitGroup
-	total := 0
-	start := time.Now()
-	for j := 0; j < n; j++ {
-		wg.Add(k * (k + 1) / 2)
-		for id := 1; id <= k; id++ {
-			go leave(&wg, id)
-		}
-		wg.Wait()
-		total += k * (k + 1) / 2
+func (p program) measure(n, k int) (map[string]int64, int) {
+	if p.figures != nil {
+		return p.figures(n, k)
 	}
-	return time.Since(start), total
+	elapsed, checksum := p.run(n, k)
+	return map[string]int64{"": elapsed.Nanoseconds()}, checksum
 }
 
-func answer(c chan int, i int) {
-	c <- i
-}
-
-func spawnWait(n, k int) (time.Duration, int) {
-	c := make(chan int)
-	total := 0
-	start := time.Now()
-	for i := 0; i < n; i++ {
-		go answer(c, i)
-		total += <-c
-	}
-	return time.Since(start), total
-}
-
-func treeNode(wg *sync.WaitGroup, id, size int) {
-	if 2*id < size {
-		go treeNode(wg, 2*id, size)
-		go treeNode(wg, 2*id+1, size)
-	}
-	wg.Add(-id)
-}
-
-func spawnTree(n, k int) (time.Duration, int) {
-	var wg sync.WaitGroup
-	start := time.Now()
-	wg.Add(n * (n + 1) / 2)
-	go treeNode(&wg, 1, n+1)
-	wg.Wait()
-	return time.Since(start), n * (n + 1) / 2
-}
-
-func pong(a, b chan int, n int) {
-	for i := 0; i < n; i++ {
-		b <- <-a
-	}
-}
-
-func pingPong(n, k int) (time.Duration, int) {
-	a, b := make(chan int), make(chan int)
-	total := 0
-	start := time.Now()
-	go pong(a, b, n)
-	for i := 0; i < n; i++ {
-		a <- i
-		total += <-b
-	}
-	return time.Since(start), total
-}
-
-func produce(c chan int, n int) {
-	for i := 0; i < n; i++ {
-		c <- i
-	}
-	close(c)
-}
-
-func buffered(n, k int) (time.Duration, int) {
-	c := make(chan int, k)
-	total := 0
-	start := time.Now()
-	go produce(c, n)
-	for v := range c {
-		total += v
-	}
-	return time.Since(start), total
-}
-
-func yielder(wg *sync.WaitGroup, id, n int) {
-	for i := 0; i < n; i++ {
-		runtime.Gosched()
-	}
-	wg.Add(-id)
-}
-
-func yields(n, k int) (time.Duration, int) {
-	var wg sync.WaitGroup
-	start := time.Now()
-	wg.Add(k * (k + 1) / 2)
-	for id := 1; id <= k; id++ {
-		go yielder(&wg, id, n)
-	}
-	wg.Wait()
-	return time.Since(start), k * (k + 1) / 2
-}
-
-var programs = map[string]func(n, k int) (time.Duration, int){
-	"spawn_batch": spawnBatch,
-	"spawn_wait":  spawnWait,
-	"spawn_tree":  spawnTree,
-	"ping_pong":   pingPong,
-	"buffered":    buffered,
-	"gosched":     yields,
+var programs = map[string]program{
+	"spawn_batch":      {run: spawnBatch},
+	"spawn_wait":       {run: spawnWait},
+	"spawn_tree":       {run: spawnTree},
+	"ping_pong":        {run: pingPong},
+	"buffered":         {run: buffered},
+	"mpmc":             {run: mpmc},
+	"gosched":          {run: yields},
+	"select_2_ready":   {run: select2Ready},
+	"select_8_ready":   {run: select8Ready},
+	"select_2_blocked": {run: select2Blocked},
+	"select_8_blocked": {run: select8Blocked},
+	"mutex_contended":  {run: mutexContended},
+	"mutex_handoff":    {run: mutexHandoff},
+	"fan_out":          {run: fanOut},
+	"sieve":            {run: sieve},
+	"ring":             {run: ring},
+	"parked":           {figures: parked, warmUp: 10},
+	"alloc_16":         {run: alloc16, prepare: prepareWith(alloc16)},
+	"alloc_64":         {run: alloc64, prepare: prepareWith(alloc64)},
+	"alloc_1024":       {run: alloc1024, prepare: prepareWith(alloc1024)},
 }
 
 func number(text string) int {
@@ -137,19 +62,49 @@ func number(text string) int {
 	return value
 }
 
+// Page faults of this process so far that needed no disk.
+func pageFaults() int64 {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		panic(err)
+	}
+	return usage.Minflt
+}
+
 func main() {
 	for args := os.Args[1:]; len(args) >= 4; args = args[4:] {
-		program, n, k, repetitions := programs[args[0]], number(args[1]), number(args[2]), number(args[3])
-		_, checksum := program(n, k) // warms up, and is not recorded
-		samples := make([]string, repetitions)
-		for i := range samples {
-			elapsed, sum := program(n, k)
-			if sum != checksum {
-				panic(fmt.Sprintf("%s: checksum %d, then %d", args[0], checksum, sum))
-			}
-			samples[i] = strconv.FormatInt(elapsed.Nanoseconds(), 10)
+		name, n, k, repetitions := args[0], number(args[1]), number(args[2]), number(args[3])
+		p, known := programs[name]
+		if !known {
+			panic("no program " + name)
 		}
-		fmt.Printf("{\"row\": %q, \"n\": %d, \"k\": %d, \"checksum\": %d, \"version\": %q, \"ns\": [%s]}\n",
-			args[0], n, k, checksum, runtime.Version(), strings.Join(samples, ", "))
+		warmUp := n
+		if p.warmUp > 0 {
+			warmUp = p.warmUp
+		}
+		p.measure(warmUp, k) // is not recorded
+		if p.prepare != nil {
+			p.prepare(n, k, repetitions)
+		}
+		samples := map[string][]int64{}
+		checksums := []int{}
+		faults := pageFaults()
+		for i := 0; i < repetitions; i++ {
+			figures, checksum := p.measure(n, k)
+			for figure, value := range figures {
+				samples[figure] = append(samples[figure], value)
+			}
+			if len(checksums) == 0 || checksums[len(checksums)-1] != checksum {
+				checksums = append(checksums, checksum)
+			}
+		}
+		faults = pageFaults() - faults
+		line := map[string]any{
+			"program": name, "n": n, "k": k, "version": runtime.Version(),
+			"checksums": checksums, "faults": faults, "samples": samples,
+		}
+		if err := json.NewEncoder(os.Stdout).Encode(line); err != nil {
+			panic(err)
+		}
 	}
 }
