@@ -50,7 +50,8 @@ def write(document: dict, place: Path) -> None:
 
 def markdown(document: dict, results: Sequence[Result], picture: bool) -> str:
     """The page."""
-    parts = [INTRODUCTION, machine_table(document["machine"]), bars(results)]
+    parts = [INTRODUCTION, machine_table(document), busy(document["machine"]), bars(results)]
+    parts = [part for part in parts if part]
     if picture:
         parts.append("![Time of an operation, and memory, beside the peers; logarithmic](bench.svg)\n")
     counts = list(dict.fromkeys(result.procs for result in results))
@@ -68,16 +69,25 @@ def markdown(document: dict, results: Sequence[Result], picture: bool) -> str:
     return "\n".join(parts)
 
 
-def machine_table(machine: dict) -> str:
-    """What it was measured on."""
+def machine_table(document: dict) -> str:
+    """What it was measured on, and how often."""
     rows = []
-    for name, value in machine.items():
+    for name, value in document["machine"].items():
         if name == "load":
             value = ", ".join(f"{average:.2f}" for average in value)
         elif isinstance(value, dict):
             value = ", ".join(value.values())
-        rows.append((name.replace("_", " "), str(value)))
+        rows.append((name.replace("_gib", " (GiB)"), str(value)))
+    rows.append(("rounds", str(document["options"]["rounds"])))
     return table(("machine", ""), rows)
+
+
+def busy(machine: dict) -> str:
+    """A warning, if others used the machine when the benchmark began."""
+    load = machine["load"][0]
+    if load < machine["cores"] / 4:
+        return ""
+    return f"**The machine was busy when this began: a load of {load:.1f}. The figures are an example.**\n"
 
 
 def bars(results: Sequence[Result]) -> str:

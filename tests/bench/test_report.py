@@ -25,9 +25,11 @@ def result(name="row", ours=20.0, go=80.0, **more):
     return Result(name, f"title of {name}", gopark=[[ours], [3 * ours, 1.2 * ours]] if ours else [], **more)
 
 
-def document(*results, notes=()):
-    machine = {"cpu": "a processor", "load": [0.5, 0.25, 0], "processes": {"Go": "go1.27", "gopark": "gopark 1"}}
-    return loads(dumps({"machine": machine, "notes": list(notes), "rows": [one.as_json() for one in results]}))
+def document(*results, notes=(), load=0.4):
+    machine = {"cpu": "a processor", "cores": 2, "load": [load, 0.25, 0]}
+    machine["processes"] = {"Go": "go1.27", "gopark": "gopark 1"}
+    rows = [one.as_json() for one in results]
+    return loads(dumps({"machine": machine, "options": {"rounds": "3"}, "notes": list(notes), "rows": rows}))
 
 
 def test_figures_are_the_median_of_the_minima():
@@ -106,6 +108,14 @@ def test_page(tmp_path):
         columns = {line.count("|") for line in block.splitlines() if line.startswith("|")}
         assert len(columns) <= 1, block
     assert "](bench.svg)" in page and (tmp_path / "bench.svg").exists()
+
+
+@pytest.mark.parametrize(("load", "warned"), [(0.4, False), (0.5, True)])
+def test_page_of_a_busy_machine_says_so(tmp_path, load, warned):
+    report.write(document(result("fast"), load=load), tmp_path)
+    page = (tmp_path / "bench.md").read_text()
+    assert ("**The machine was busy" in page) is warned
+    assert "| rounds | 3 |" in page
 
 
 def test_page_without_a_picture(tmp_path):
