@@ -27,6 +27,8 @@ from gopark.bridge import boot
 from gopark.compiler.numba_api import llb
 from gopark.runtime.runtime2 import G, M, P, Sched, sched
 
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # a shell's background job inherits that it is ignored
+
 def word(address):
     return ctypes.c_int64.from_address(address)
 
