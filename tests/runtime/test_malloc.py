@@ -775,7 +775,7 @@ def in_a_process(scene):
 )
 def test_last_words(scene, words):
     done = in_a_process(scene)
-    assert (done.returncode, done.stderr) == (2, f"fatal error: {words}\n\n"), done.stderr
+    assert (done.returncode, done.stderr) == (2, f"fatal error: {words}\n"), done.stderr
 
 
 def test_a_limited_address_space_makes_a_smaller_arena():
