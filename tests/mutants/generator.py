@@ -44,13 +44,14 @@ LOCKS = {"lock": "unlock", "spinlock": "spinunlock"}
 POINTERS = ("runnext",)  # fields that hold a pointer and are swapped: compared by `is`
 
 COUNTS = (
-    "npidle nmspinning nmidle runqsize gfreecnt nwait mcount nmidlelocked parkseq allglen coldcount locked schedtick"
+    "npidle nmspinning nmidle runqsize gfreecnt nwait mcount nmidlelocked parkseq allglen coldcount locked schedtick "
+    "slicetick"
 ).split()
 CALLS = (
-    "wakep pokeruns resetspinning leavequeue dequeueSudoG incidlelocked handoffp demotenext notewakeup futexwakeup "
-    "goready semrelease askpreempt claimended globrunqput gfput gfpurge pidleput mput unlockm enqueue lookps "
-    "preemptone noteclear shuffle selunlock sellock wake send recv put take spinunlock startm stopm runqput allmadd "
-    "allgadd slabclear slabset"
+    "wakep wakeidle pokeruns resetspinning leavequeue dequeueSudoG incidlelocked handoffp demotenext notewakeup "
+    "futexwakeup goready semrelease askpreempt claimended globrunqput gfput gfpurge pidleput mput unlockm enqueue "
+    "lookps preemptone noteclear shuffle selunlock sellock wake send recv put take spinunlock startm stopm runqput "
+    "allmadd allgadd slabclear slabset"
 ).split()
 
 

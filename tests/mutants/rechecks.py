@@ -10,14 +10,8 @@ YES, NO = "True", "False"
 
 RECHECKS: dict[str, tuple[tuple[str, str, str], ...]] = {
     # ---- the scheduler
-    "proc.ready": (
-        ("load(sched, 'npidle') != 0 and load(sched, 'nmspinning') == 0", NO, "a displaced G wakes nobody"),
-        ("pp.runnext is None", YES, "runnext is overwritten"),
-    ),
-    "proc.finish": (
-        ("load(sched, 'npidle') != 0 and load(sched, 'nmspinning') == 0", NO, "a yielding G wakes nobody"),
-        ("mp.act = ACT_NONE", "pass", "the action stays"),
-    ),
+    "proc.ready": (("pp.runnext is None", YES, "runnext is overwritten"),),
+    "proc.finish": (("mp.act = ACT_NONE", "pass", "the action stays"),),
     "proc.gopark": (("tick % FAIRNESS != 0", YES, "never by way of the loop"),),
     "proc.nextlocal": (
         ("gp.lockedm is not None", NO, "a locked G is switched away from directly"),
@@ -42,6 +36,7 @@ RECHECKS: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "proc.findrunnable": (
         ("pp.schedtick % FAIRNESS == 0", NO, "no look at the global queue first"),
+        ("load(pp, 'sliceover') != 0", NO, "the end of a time slice is not looked at"),
         ("mp.spinning == 0", NO, "an M that steals does not count as spinning"),
         ("mp.spinning != 0 or 2 * load(sched, 'nmspinning') < procs - load(sched, 'npidle')", NO, "never steals"),
         ("2 * load(sched, 'nmspinning') < procs - load(sched, 'npidle')", YES, "everybody spins"),
@@ -52,9 +47,8 @@ RECHECKS: dict[str, tuple[tuple[str, str, str], ...]] = {
             "no second look at the global queue",
         ),
     ),
-    "proc.demotenext": (
-        ("load(sched, 'npidle') != 0 and load(sched, 'nmspinning') == 0", NO, "a demoted G wakes nobody"),
-    ),
+    "proc.claimlocked": (("load(gp, 'atomicstatus') != Gwaiting", NO, "claims what is claimed"),),
+    "proc.newgoids": (("xadd(sched, 'goidgen', GOIDS) + 1", "load(sched, 'goidgen') + 1", "numbers are given twice"),),
     "proc.stealwork": (
         ("attempt == 3", NO, "runnext is never stolen"),
         ("attempt == 3", YES, "runnext is stolen at once"),
@@ -105,6 +99,9 @@ RECHECKS: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "mp.newm": (("mp.mstartfn = fn", "pass", "the new M does not know that it spins"),),
     "mp.wakep": (("load(sched, 'nmspinning') != 0", NO, "no look before the claim"),),
+    "mp.wakeidle": (
+        ("load(sched, 'npidle') != 0 and load(sched, 'nmspinning') == 0", NO, "a stealable G wakes nobody"),
+    ),
     "mp.handoffp": (
         (
             "load(pp, 'runqhead') != load(pp, 'runqtail') or pp.runnext is not None or sched.runqsize != 0",
@@ -170,7 +167,11 @@ RECHECKS |= {
     ),
     # ---- channels
     "chan.dequeue": (
-        ("claim(sg.g)", "claim(sg.g) or True", "a waiter that was not claimed is woken"),
+        (
+            "claim(sg.g) if sg.isselect != 0 else claimlocked(sg.g)",
+            "(claim(sg.g) if sg.isselect != 0 else claimlocked(sg.g)) or True",
+            "a waiter that was not claimed is woken",
+        ),
         ("following.prev = None", "pass", "the link back stays"),
         ("sg.next = None", "pass", "the link on stays"),
     ),
@@ -228,14 +229,16 @@ RECHECKS |= {
     "select.sortcases": (
         ("addr(after.c) <= key", NO, "cases are locked in any order"),
         ("sg.c is None", NO, "nil channels are cases"),
+        ("scase(cases, k).ticket if shuffled else k", "k", "cases of one channel wait as they are written"),
     ),
     "select.sellock": (("addr(sg.c) != last", YES, "a channel is locked twice"),),
     "select.selunlock": (("sg is not None and sg.c is c", NO, "a channel is unlocked twice"),),
     "select.shuffle": (
-        ("(state >> 33 & 1073741823) % (i + 1)", "i", "always in the same order"),
-        ("state >> 33 & 1073741823", "0", "not every order is equally likely"),
+        ("(state >> 33 & 2147483647) * (i + 1) >> 31", "i", "always in the same order"),
+        ("state >> 33 & 2147483647", "0", "not every order is equally likely"),
         ("pp.rand = state", "pass", "always the same random number"),
     ),
+    "select.sharechannel": (("sg.waitlink.c is sg.c", NO, "cases of one channel wait as they are written"),),
     "select.selectready": (
         ("c.closed != 0", NO, "sends into a closed channel"),
         ("c.qcount < c.dataqsiz", NO, "no look for room"),
@@ -243,6 +246,9 @@ RECHECKS |= {
         ("c is None", NO, "a nil channel is looked at"),
     ),
     "select.selectgo": (
+        ("sharechannel(first)", NO, "cases of one channel wait as they are written"),
+        ("sg.isselect = 1", "pass", "a select is claimed without a compare and swap"),
+        ("seemsready(sg)", YES, "tries a case that is not there"),
         ("not block", NO, "always blocks"),
         ("first is None", NO, "only nil channels, and not for ever"),
         ("sg is not won", NO, "losers stay in their queues"),
@@ -271,7 +277,7 @@ RECHECKS |= {
         ("sg.ticket == addr(s)", YES, "wakes a sleeper of another semaphore"),
         ("not cansemacquire(s)", NO, "a sleeper is woken without a unit"),
         ("sg.ticket = 0", "pass", "leaves the queue twice"),
-        ("claim(sg.g)", "claim(sg.g) or True", "a sleeper that was not claimed is woken"),
+        ("claimlocked(sg.g)", "claimlocked(sg.g) or True", "a sleeper that was not claimed is woken"),
         ("xadd(s, 'count', 1)", "pass", "the unit of a sleeper that left is lost"),
     ),
     "sema.semrelease": (
@@ -374,9 +380,11 @@ RECHECKS |= {
     ),
     "runs.runfree": (("store(run, 'inuse', 0)", "pass", "a run stays in use"),),
     "runs.lookps": (
-        ("tick == load(pp, 'ticklooked')", YES, "does not wait for a second look"),
+        ("tick == load(pp, 'ticklooked')", YES, "wakes a thief for what switches"),
+        ("slice == load(pp, 'slicelooked')", YES, "does not wait for a second look"),
+        ("slice == load(pp, 'slicelooked')", "tick == load(pp, 'ticklooked')", "does not see a pair"),
+        ("load(sched, 'npidle') == 0", YES, "wakes nobody"),
         ("sched.runqsize > 0 or not runqempty(pp)", YES, "helps where nobody waits"),
-        ("load(sched, 'npidle') != 0", NO, "wakes nobody"),
     ),
     "runs.lookrun": (
         ("status != Gwaiting", NO, "runnable goroutines count as parked"),
@@ -419,14 +427,7 @@ RECHECKS |= {
         ),
     ),
     "lock_futex.unlock": (("lockxchg(l, 'key', 0) == 2", "lockxchg(l, 'key', 0) == 1 << 20", "wakes nobody"),),
-    "lock_futex.spinlock2": (
-        (
-            "while lockload(l, 'key') != 0:\n    pause()\n    n += 1\n    if n & 127 == 0:\n        osyield()\n"
-            "        if checking():\n            auditspun(n)",
-            "pass",
-            "no look before the claim",
-        ),
-    ),
+    "lock_futex.spinlock2": (("lockload(l, 'key') == 0", YES, "no look before the claim"),),
     "lock_futex.notesleep": (
         (
             "while noteload(n, 'key') == 0:\n    futexsleep(fieldaddr(n, 'key'), 0, -1)",

@@ -24,8 +24,9 @@ from gopark.runtime.mp import (
     startm,
     stoplockedm,
     stopm,
+    wakeidle,
 )
-from gopark.runtime.os_linux import newosproc
+from gopark.runtime.os_linux import newosproc, osyield
 from gopark.runtime.prims import (
     addr,
     callfn,
@@ -33,6 +34,7 @@ from gopark.runtime.prims import (
     gof,
     load,
     memclr,
+    pause,
     ptr,
     rawload,
     rawstore,
@@ -58,6 +60,8 @@ class Started:
     count: int
     poked: int
     target: int  # a thread with a stack of ours: where it shall store a pointer
+    arrived: int  # how often a thread has come to `meet`
+    found: int  # whether the one that gave up looking found work after all
 
 
 started = var(Started, "go.test.started")
@@ -204,6 +208,52 @@ def t_startlockedm(mp: int, gp: int):
 @fn(inline=False)
 def pokeruns():
     xadd(started, "poked", 1)
+
+
+@fn
+def meet(turn: int):
+    """Wait for the other one of two threads, for the turn-th time."""
+    xadd(started, "arrived", 1)
+    n = 0
+    while load(started, "arrived") < 2 * turn:
+        pause()
+        n += 1
+        if n & 1023 == 0:
+            osyield()  # the other one has no core
+
+
+@fn(entered=NO_P)
+def t_producer(pp: int, gp: int, idle: int, mp: int, rounds: int) -> int:
+    """Make gp stealable, again and again, while `t_looker` gives up looking for work; how often neither noticed the
+    other. `idle` is an idle P, and mp an M to be woken for it."""
+    lost = 0
+    for i in range(rounds):
+        pidleput(ptr(P, idle))
+        mput(ptr(M, mp))
+        store(sched, "nmspinning", 1)
+        meet(2 * i + 1)
+        runqput(ptr(P, pp), ptr(G, gp), False)
+        wakeidle()
+        meet(2 * i + 2)
+        if ptr(M, mp).nextp is None and started.found == 0:
+            lost += 1
+        runqget(ptr(P, pp))
+        setPNoWriteBarrier(ptr(M, mp), "nextp", None, "the test")
+        setPNoWriteBarrier(sched, "pidle", None, "the test")
+        setMNoWriteBarrier(sched, "midle", None, "the test")
+        store(sched, "npidle", 0)
+        sched.nmidle = 0
+    return lost
+
+
+@fn(entered=NO_P)
+def t_looker(pp: int, rounds: int):
+    """The other side: an M that gives up looking, as in findrunnable_nop."""
+    for i in range(rounds):
+        meet(2 * i + 1)
+        xadd(sched, "nmspinning", -1)
+        started.found = 0 if runqempty(ptr(P, pp)) else 1
+        meet(2 * i + 2)
 
 
 @fn(entered=NO_P)

@@ -268,3 +268,23 @@ def _storm(count):
         taken.append(gp)
     assert len(taken) == count
     assert sorted(taken) == list(gs)
+
+
+# ---- nobody overlooks the other
+
+
+@in_worker
+def test_a_producer_and_one_who_gives_up_looking_see_each_other():
+    """W3: the one stores into its ring and then reads who looks for work; the other says that it does not any more and
+    then reads the ring. Without a fence both can read old values: 100 000 tries at the same instant."""
+    lib, s, rounds = native(), sched(), 100_000
+    s.gomaxprocs, s.nmspinning, s.npidle = 2, 0, 0
+    s.pidle = s.midle = s.nmidle = started().arrived = 0
+    producing, idle = new("P", id=0), new("P", id=1)
+    gp, mp = new("G"), new("M")
+    looker = threading.Thread(target=lib.t_looker, args=(producing.address, rounds))
+    looker.start()
+    lost = lib.t_producer(producing.address, gp.address, idle.address, mp.address, rounds)
+    looker.join()
+    s.gomaxprocs = s.nmspinning = 1
+    assert lost == 0

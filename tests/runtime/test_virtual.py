@@ -82,7 +82,7 @@ def test_each_m_sleeps_and_is_woken():
     for thread, m in MS.items():
         slept = [event for event in log if event.what == "slept" and event.thread == thread]
         woken = [event for event in log if event.what == "woke" and event.x == str(thread)]
-        assert len(woken) >= 2
+        assert len(woken) >= 1
         assert {event.thread for event in woken} == {3 - thread}
         assert {event.place for event in slept + woken} == {f"{m}.park"}
         fate = [event.what for event in log if event in slept or event in woken]

@@ -272,11 +272,6 @@ def test_two_sends_on_one_channel_take_turns_at_random(procs):
     assert sends_of_each_kind(100) > 10
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="cases of one channel wait in the order in which they are written: sortcases goes through them by index,"
-    " Go's select in its random order, so the first one always has the first place in the queue",
-)
 def test_two_sends_that_wait_on_one_channel_take_turns_at_random():
     """TestPseudoRandomSend, the half without a buffer. With one P the select always waits when the receiver comes."""
     procs = go.gomaxprocs(1)

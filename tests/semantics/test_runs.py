@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import signal
 import subprocess
 import threading
@@ -854,3 +855,52 @@ def test_the_end_of_a_run_takes_time_in_proportion_to_its_goroutines():
     """Each look at all of them is followed by a turn for all of them, also for those in the global queue: 8 times as
     many take some 8 times as long, not 64 times."""
     assert subprocesses.call(__name__, "measure_growth", GOMAXPROCS=1) < 30
+
+
+@go.func
+def nothing():
+    pass
+
+
+def seconds_of_nothing():
+    best = 1e9
+    for _ in range(50):
+        start = time.perf_counter()
+        go.run(nothing)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def measure_after_a_peak():
+    before = seconds_of_nothing()
+    go.run(main_among_yielders, 16_000)  # these stacks stay (stack.KEEP)
+    return seconds_of_nothing() / before
+
+
+def test_a_small_run_costs_what_it_cost_before_the_peak():
+    """The walks at its end look at the goroutines that there are, not at those that there were (stack.py, ST6): with all
+    of them it would be some hundred times as long."""
+    assert subprocesses.call(__name__, "measure_after_a_peak", GOMAXPROCS=1) < 10
+
+
+@go.func
+def deadlocks_in_the_second():
+    ch = go.chan(int)
+    for _ in range(3):
+        go.spawn(receives_nothing, ch)
+    ch.recv()
+
+
+@go.func
+def receives_nothing(ch):
+    ch.recv()
+
+
+def test_the_first_goroutine_of_a_run_has_the_least_number():
+    """Numbers come in batches for each P; a run begins new ones (decision 22)."""
+    for _ in range(3):
+        with pytest.raises(go.DeadlockError) as caught:
+            go.run(deadlocks_in_the_second)
+        numbers = [int(n) for n in re.findall(r"goroutine (\d+)", str(caught.value))]
+        assert len(numbers) == 4
+        assert "receives_nothing" not in str(caught.value).split(f"goroutine {numbers[1]}")[0]

@@ -27,7 +27,7 @@ from gopark.runtime.lock_futex import spinlock, spinunlock
 from gopark.runtime.malloc import mallocgc, newobject
 from gopark.runtime.mbarrier import typedmemmove
 from gopark.runtime.prims import addr, checking, getg, local, memclr, memmove, ptr, typedesc
-from gopark.runtime.proc import claim, gopark, goready, parkforever, parkprepare
+from gopark.runtime.proc import claim, claimlocked, gopark, goready, parkforever, parkprepare
 from gopark.runtime.runtime2 import (
     ACT_UNLOCK,
     Hchan,
@@ -100,7 +100,7 @@ def dequeue(q: Waitq) -> Sudog:
         else:
             following.prev = None
             sg.next = None
-        if claim(sg.g):
+        if claim(sg.g) if sg.isselect != 0 else claimlocked(sg.g):
             return sg
 
 

@@ -211,6 +211,16 @@ def wakep():
     startm(None, True)
 
 
+@fn(inline=True)
+def wakeidle():
+    """A G has just become stealable: if a P is idle and nobody looks for work, somebody shall. The queue is written
+    before the counts are read; who gives up looking counts first and reads the queues then. MP3."""
+    if sched.gomaxprocs > 1:
+        fence()
+        if load(sched, "npidle") != 0 and load(sched, "nmspinning") == 0:
+            wakep()
+
+
 @fn(inline=False)
 def handoffp(pp: P):
     """Find a new owner for a P that the caller has just released."""

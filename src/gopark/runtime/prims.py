@@ -666,7 +666,8 @@ def local(typingctx, cls):
 
     def codegen(context, b, sig, args):
         words = cls.struct.size // 8
-        slot = cgutils.alloca_once(b, lir.ArrayType(i64, words))
+        with b.goto_entry_block():  # not cgutils.alloca_once: it zeroes there too, on paths that do not use the struct
+            slot = b.alloca(lir.ArrayType(i64, words))
         b.store(lir.Constant(lir.ArrayType(i64, words), None), slot)
         return b.bitcast(slot, i8p)
 

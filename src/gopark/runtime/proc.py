@@ -7,8 +7,8 @@ A goroutine that parks switches *directly* to the next one of its P, without a d
 must be done about the one that left (release the channel's lock, requeue it, free its stack) cannot be done while its
 registers are live on the processor, so it is done by the other side: the leaving G stores a *finish action* in its M,
 and the code behind the switch, which runs on the other stack, performs it. g0 is switched to only when the local queue
-is empty, and every 61st time, so that its loop looks at the global queue: two goroutines that wake each other cannot
-starve those that wait there.
+is empty, and every 61st time, so that its loop looks at the global queue: goroutines that wake each other cannot starve
+those that wait there.
 
 * SC1  A finish action runs when the context of the G that left is saved, on the M it left, with that M's P. It is short
        and never blocks. Actions that run without a P belong to g0's loop and come with system calls and stop-the-world.
@@ -52,7 +52,7 @@ from gopark.runtime.audit import (
 )
 from gopark.runtime.lock_futex import lock, spinlock, spinunlock, unlock
 from gopark.runtime.mcache import allocmcache
-from gopark.runtime.mp import acquirep, pidleget, pidleput, releasep, startlockedm, stoplockedm, stopm, wakep
+from gopark.runtime.mp import acquirep, pidleget, pidleput, releasep, startlockedm, stoplockedm, stopm, wakeidle, wakep
 from gopark.runtime.os_linux import gettid
 from gopark.runtime.persistent import persistentalloc
 from gopark.runtime.prims import (
@@ -99,6 +99,7 @@ pokeruns = forward("pokeruns")
 selunlockparked = forward("selunlockparked", types.none, Pointer(G))
 
 FAIRNESS = 61  # every so many switches go through g0's loop
+GOIDS = 16  # numbers of goroutines that a P draws at once
 RESIZE_BUSY, RESIZE_RUNS = -1, -2  # why procresize refuses
 
 
@@ -114,8 +115,7 @@ def ready(pp: P, gp: G):
         store(pp, "runnext", gp)
         return
     runqput(pp, gp, True)
-    if load(sched, "npidle") != 0 and load(sched, "nmspinning") == 0:
-        wakep()
+    wakeidle()
 
 
 @fn(inline=True)
@@ -131,6 +131,17 @@ def claim(gp: G) -> bool:
     if checking() and won:
         moveg(gp, PARKED, ONWAY)
     return won
+
+
+@fn(inline=True)
+def claimlocked(gp: G) -> bool:
+    """The same for a G that waits under one lock only, which the caller holds: nobody else can claim it. I2."""
+    if load(gp, "atomicstatus") != Gwaiting:
+        return False
+    store(gp, "atomicstatus", Grunnable)
+    if checking():
+        moveg(gp, PARKED, ONWAY)
+    return True
 
 
 @fn(inline=True)
@@ -155,8 +166,7 @@ def finish(mp: M, action: int):
         if checking():
             moveg(gp, RUNNING, ONWAY)
         runqput(mp.p, gp, False)
-        if load(sched, "npidle") != 0 and load(sched, "nmspinning") == 0:
-            wakep()
+        wakeidle()
     elif action == ACT_DEAD:
         if checking():
             moveg(gp, RUNNING, ONWAY)
@@ -171,8 +181,7 @@ def finish(mp: M, action: int):
         lock(sched.lock)
         globrunqput(gp)
         unlock(sched.lock)
-        if load(sched, "npidle") != 0 and load(sched, "nmspinning") == 0:
-            wakep()
+        wakeidle()
 
 
 @fn(inline=True)
@@ -309,8 +318,9 @@ def goyieldglobal() -> bool:
 
 @fn(inline=False)
 def gopreempt():
-    """Give the P to somebody who waits for one: the global queue comes first."""
+    """Give the P to somebody who waits for one: the global queue comes first, runnext last."""
     gp = getg()
+    demotenext(gp.m.p)
     next = yieldto(gp.m.p, 1)
     if next is not None:
         yieldfor(gp, next)
@@ -351,13 +361,20 @@ def newproc(entry: int, argp: int, n: int, where: int):
     gostartcall(newg, run, entry, argp, n, where)
     if run is not None and load(run, "ended") != 0:
         newg.preempt = 1  # its entry stub drops the arguments and exits
-    newg.goid = newgoid()
+    id = pp.goidcache
+    if id >= load(pp, "goidcacheend"):
+        id = newgoids(pp)
+    pp.goidcache = id + 1
+    newg.goid = id
     ready(pp, newg)
 
 
-@fn(inline=True)
-def newgoid() -> int:
-    return xadd(sched, "goidgen", 1) + 1
+@fn(inline=False)
+def newgoids(pp: P) -> int:
+    """The first of a batch of numbers for goroutines that pp makes: all Ps draw from one counter."""
+    id = xadd(sched, "goidgen", GOIDS) + 1
+    store(pp, "goidcacheend", id + GOIDS)
+    return id
 
 
 @fn(inline=False)
@@ -365,7 +382,7 @@ def newprocforeign(run: Run, entry: int, argp: int, n: int, where: int) -> G:
     """The same for a thread without a P: through the global queue."""
     gp = gfgetglobal()
     gostartcall(gp, run, entry, argp, n, where)
-    gp.goid = newgoid()
+    gp.goid = xadd(sched, "goidgen", 1) + 1
     lock(sched.lock)
     globrunqput(gp)
     unlock(sched.lock)
@@ -449,7 +466,8 @@ def findrunnable(mp: M) -> G:
                 gp = globrunqgetlocked(pp, 1)
                 if gp is not None:
                     return gp
-            demotenext(pp)
+            if load(pp, "sliceover") != 0:
+                demotenext(pp)
         gp = runqget(pp)
         if gp is not None:
             return gp
@@ -481,14 +499,14 @@ def findrunnable(mp: M) -> G:
 
 @fn(inline=False)
 def demotenext(pp: P):
-    """The G in runnext to the end of the ring: two that wake each other must not starve those in the ring."""
+    """The time slice of this P is over: what is in runnext goes to the end of the ring. R4."""
+    store(pp, "sliceover", 0)
     next = pp.runnext
     if next is not None and cas(pp, "runnext", next, None):
         if checking():
             moveg(next, inp(NEXT, pp), ONWAY)
         runqput(pp, next, False)
-        if load(sched, "npidle") != 0 and load(sched, "nmspinning") == 0:
-            wakep()  # it can be stolen now
+        wakeidle()
 
 
 @fn(inline=False)

@@ -6,6 +6,8 @@ Stands for: the runq* and globrunq* functions of src/runtime/proc1.go at 41dbcc1
        runqhead. The ring is full at 256: half of it, and the new G, then go to the global queue as one batch.
 * RQ2  `runnext` is the G that was made ready last. Only the owner stores a G there, so an empty runnext may be filled
        by a release store; anybody may take it, by compare and swap. It is stolen only in the last round of stealing.
+       It goes on with the time slice of the one that readied it; whoever comes from elsewhere begins a new one, which
+       `slicetick` counts (runs.py, R4).
 * RQ4  A G's schedlink is written only by who owns the G: in runqputslow that is after the swap of runqhead, not before.
 * RQ3  The global queue is a list through `schedlink`, first in, first out. A P takes its share of it, at most half a
        ring.
@@ -88,6 +90,7 @@ def globrunqget(pp: P, most: int) -> G:
     if rest is None:
         sched.runqtail = None
     sched.runqsize = size - n
+    pp.slicetick += 1
     return gp
 
 
@@ -170,6 +173,7 @@ def runqget(pp: P) -> G:
             prefetchnext(pp, head)
         gp = pp.runq[head & MASK]
         if cas(pp, "runqhead", head, head + 1):
+            pp.slicetick += 1
             if checking():
                 moveg(gp, inp(RING, pp), ONWAY)
             return gp
@@ -201,6 +205,7 @@ def runqsteal(pp: P, victim: P, stealnext: bool) -> G:
                     for _ in range(50):  # the victim is about to run it: leave it the chance
                         pause()
                     if cas(victim, "runnext", next, None):
+                        pp.slicetick += 1
                         if checking():
                             moveg(next, inp(NEXT, victim), ONWAY)
                         return next
@@ -212,6 +217,7 @@ def runqsteal(pp: P, victim: P, stealnext: bool) -> G:
         for i in range(n):
             pp.runq[(mine + i) & MASK] = victim.runq[(head + i) & MASK]
         if cas(victim, "runqhead", head, head + n):
+            pp.slicetick += 1
             n -= 1
             gp = pp.runq[(mine + n) & MASK]
             if checking():

@@ -20,9 +20,11 @@ set at its next poll; one that never started is let go by its entry stub.
       because the one who waits there keeps the channel alive, and after it has gone the status or the lock differs.
 * R3  Only the ender touches exit* and tb of a Run, before notewakeup(done); the Python thread reads them afterwards.
 
-* R4  Until there is a sysmon, the thread in go.run looks at the Ps every 10 ms. One whose schedtick did not move while
-      goroutines wait in its runnext, in its ring or in the global queue computes without a pause: if another P is
-      idle, an M is woken to steal; if not, the goroutine that runs is asked to yield at its next poll.
+* R4  Until there is a sysmon, the thread in go.run looks at the Ps every 10 ms. A P whose slicetick did not move
+      between two looks, while goroutines wait for it, is held by one goroutine that computes, or by a few that wake
+      each other through runnext. If no P is idle their time slice is over: the one that runs is asked to yield at its
+      next poll, and what is in runnext goes to the end of the ring. If some P is idle, and the goroutine that runs did
+      not switch either (schedtick), an M is woken to steal what is in runnext.
 
 **Deadlock.** A run is dead when none of its goroutines can ever run again. `lookrun` walks allgs: if every G of the run
 is Gwaiting it returns a number made of their identities and park sequence numbers, else 0. Two equal looks in a row
@@ -118,6 +120,8 @@ def newrun() -> Run:
 def runstart(entry: int, argp: int, n: int, where: int) -> int:
     """Start entry(a copy of the n bytes at argp) as the first goroutine of a new Run; the Run's address."""
     run = newrun()
+    for i in range(sched.gomaxprocs):
+        store(sched.allp[i], "goidcacheend", 0)  # what this run makes comes after its first one
     newprocforeign(run, entry, argp, n, where)
     return addr(run)
 
@@ -299,13 +303,16 @@ def lookps():
     for i in range(sched.gomaxprocs):
         pp = sched.allp[i]
         tick = load(pp, "schedtick")
-        if tick == load(pp, "ticklooked") and (sched.runqsize > 0 or not runqempty(pp)):
-            if load(sched, "npidle") != 0:
+        slice = load(pp, "slicetick")
+        if slice == load(pp, "slicelooked") and (sched.runqsize > 0 or not runqempty(pp)):
+            if load(sched, "npidle") == 0:
+                store(pp, "sliceover", 1)
+                preemptone(pp)
+            elif tick == load(pp, "ticklooked"):
                 if not checking() or pp.runnext is not None:  # AU6: no help where none may be needed
                     wakep()
-            else:
-                preemptone(pp)
         store(pp, "ticklooked", tick)
+        store(pp, "slicelooked", slice)
 
 
 @fn(inline=False)

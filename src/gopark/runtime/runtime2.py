@@ -21,8 +21,9 @@ Status of a G (`atomicstatus`):
                                         └── claimed ◀── Gwaiting ◀── park
 
 * I1  A G is in at most one list (run queue, free list, ...): they share the one link `schedlink`.
-* I2  The step Gwaiting -> Grunnable is a compare-and-swap, made under `waitlock`. Whoever wins it owns the wake-up: a
-      sender, a receiver, close, or the end of the run. That one step is the claim, for every kind of park.
+* I2  The step Gwaiting -> Grunnable is the claim, for every kind of park: whoever makes it owns the wake-up, a sender,
+      a receiver, close, or the end of the run. It is made under the lock of what is waited for. A select waits for
+      several things, so its claim is a compare-and-swap; for the others that one lock decides, and a store is enough.
 * I3  A G sets `waitlock` before it becomes Gwaiting, and the lock is released only after its context is saved (by the
       finish action of the switch). So whoever holds the lock and sees Gwaiting may switch to it.
 * I4  `parkseq` grows with every park. Two looks that see Gwaiting with the same number saw the same park.
@@ -184,9 +185,14 @@ class P:
     m: M
     mcache: Mcache
     schedtick: int  # grows with every switch
-    ticklooked: int  # schedtick when the thread in go.run last looked (runs.py, R4)
+    slicetick: int  # grows with every switch that begins a time slice (runq.py, RQ2)
+    ticklooked: int  # schedtick and slicetick when the thread in go.run last looked (runs.py, R4)
+    slicelooked: int
+    sliceover: int  # it found that the slice is over
     gfree: G
     gfreecnt: int
+    goidcache: int  # the next number for a new goroutine; below goidcacheend it is the P's
+    goidcacheend: int
     rand: int
     place: int  # check level 2 (audit.py)
     runqhead: int  # anybody takes here (compare and swap)
@@ -244,7 +250,7 @@ class Sudog:
     kind: int  # select: 1 send, 0 receive
     index: int  # select: number of the case
     success: int  # the communication took place (0: woken by close, or by the end of the run)
-    isselect: int
+    isselect: int  # the G waits in other queues too
     ticket: int  # semaphores: the address waited for
 
 
@@ -307,6 +313,7 @@ class Sched:
     stacklock: Embed[Mutex]  # the arena of stacks, the global list of free ones
     gfree: G
     gfreecnt: int
+    usedgs: int  # bitmap of the slabs whose G is not in the global free list; changed under stacklock
     stackstart: int
     stackbump: int  # the arena: next slab, end of what is accessible, end
     stackmapped: int

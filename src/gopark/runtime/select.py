@@ -5,16 +5,20 @@ Stands for: src/runtime/select.go at 41dbcc19ef09.
 The cases are sudogs in the caller's frame, filled in by the inline code: channel, element, direction. selectgo
 allocates nothing: the order in which it polls and the order in which it locks are lists through the cases themselves.
 
-1. Lock all channels, in the order of their addresses, each once.
-2. Look at the cases in random order; take the first that is ready.
-3. None, and no default: put every case in its channel's queue and park. The channels are unlocked by the finish action,
+1. Try the case that comes first in a random order alone, if it seems ready: it would be the choice of step 3.
+2. Lock all channels, in the order of their addresses, each once.
+3. Look at the cases in the random order; take the first that is ready.
+4. None, and no default: put every case in its channel's queue and park. The channels are unlocked by the finish action,
    when the context is saved. One waker wins the claim (runtime2.py, I2); the others find the sudogs unclaimable.
-4. Awake: lock all again, take the cases that did not win out of their queues. `param` is the one that did.
+5. Awake: lock all again, take the cases that did not win out of their queues. `param` is the one that did.
 
 * SL1  A case whose channel is nil is never ready and is in no queue.
 * SL2  Two selects that share channels lock them in the same order.
 * SL3  While the goroutine is parked, `waiting` is its list of cases in lock order; the finish action walks it, and
        reads the link of a case before it unlocks: as soon as the last channel is unlocked the goroutine may run again.
+
+* SL4  Step 1 looks at one channel only, so it may take a case and never decides that none is ready: for a default, and
+       for parking, all channels are seen at the same time.
 
 Needs a P. Result: the index of the case, plus OK if it received a value or sent; DEFAULT; ENDED.
 """
@@ -40,11 +44,12 @@ def scase(cases: Sudog, i: int) -> Sudog:
 
 
 @fn(inline=False)
-def sortcases(cases: Sudog, n: int) -> Sudog:
-    """Link the cases with a channel in the order of their channels' addresses; the first, or nil."""
+def sortcases(cases: Sudog, n: int, shuffled: bool) -> Sudog:
+    """Link the cases with a channel in the order of their channels' addresses; the first, or nil. Those of one channel
+    follow each other in the order in which they are written or, shuffled, in the random one."""
     first = None
-    for i in range(n):
-        sg = scase(cases, i)
+    for k in range(n):
+        sg = scase(cases, scase(cases, k).ticket if shuffled else k)
         sg.waitlink = None
         if sg.c is None:
             continue
@@ -60,6 +65,17 @@ def sortcases(cases: Sudog, n: int) -> Sudog:
         else:
             before.waitlink = sg
     return first
+
+
+@fn
+def sharechannel(first: Sudog) -> bool:
+    """Whether two cases of the list have the same channel."""
+    sg = first
+    while sg.waitlink is not None:
+        if sg.waitlink.c is sg.c:
+            return True
+        sg = sg.waitlink
+    return False
 
 
 @fn(inline=False)
@@ -102,16 +118,27 @@ def shuffle(cases: Sudog, n: int):
     scase(cases, 0).ticket = 0
     for i in range(1, n):
         state = state * 6364136223846793005 + 1442695040888963407
-        j = ((state >> 33) & 0x3FFFFFFF) % (i + 1)
+        j = (((state >> 33) & 0x7FFFFFFF) * (i + 1)) >> 31  # below i + 1, without a division
         scase(cases, i).ticket = scase(cases, j).ticket
         scase(cases, j).ticket = i
     pp.rand = state
 
 
+@fn
+def seemsready(sg: Sudog) -> bool:
+    """Whether the case looks ready to somebody who holds no lock. A guess. SL4."""
+    c = sg.c
+    if c is None:
+        return False
+    if sg.kind == SEND:
+        return c.recvq.first is not None or c.qcount < c.dataqsiz or c.closed != 0
+    return c.sendq.first is not None or c.qcount > 0 or c.closed != 0
+
+
 @fn(inline=False)
 def selectready(cases: Sudog, n: int, first: Sudog) -> int:
-    """With all channels locked: perform the first ready case in random order and unlock everything. NOTREADY if there
-    is none; then everything is still locked."""
+    """Perform the first ready one of n cases in random order and unlock the channels of `first`, which are theirs.
+    NOTREADY if there is none; then the channels are still locked."""
     for k in range(n):
         index = scase(cases, k).ticket
         sg = scase(cases, index)
@@ -159,7 +186,15 @@ def selectgo(cases: Sudog, n: int, block: bool) -> int:
         parkforever(waitSelectNoCases)
         return ENDED
     shuffle(cases, n)
-    first = sortcases(cases, n)
+    sg = scase(cases, scase(cases, 0).ticket)
+    if seemsready(sg):
+        sg.waitlink = None
+        sellock(sg)
+        ready = selectready(cases, 1, sg)
+        if ready != NOTREADY:
+            return ready
+        selunlock(sg)
+    first = sortcases(cases, n, False)
     sellock(first)
     ready = selectready(cases, n, first)
     if ready != NOTREADY:
@@ -170,10 +205,13 @@ def selectgo(cases: Sudog, n: int, block: bool) -> int:
     if first is None:  # only nil channels. SL1
         parkforever(waitSelect)
         return ENDED
+    if sharechannel(first):
+        first = sortcases(cases, n, True)  # they wait in its queue in the random order; the locks are the same
     gp = getg()
     sg = first
     while sg is not None:
         sg.g = gp
+        sg.isselect = 1
         sg.success = 0
         if sg.kind == SEND:
             enqueue(sg.c.sendq, sg)

@@ -22,7 +22,7 @@ from gopark.runtime.audit import auditwaiters
 from gopark.runtime.chan import ENDED, dequeueSudoG, enqueue
 from gopark.runtime.lock_futex import spinlock, spinunlock
 from gopark.runtime.prims import addr, cas, checking, getg, load, local, xadd
-from gopark.runtime.proc import claim, gopark, goready, parkprepare
+from gopark.runtime.proc import claimlocked, gopark, goready, parkprepare
 from gopark.runtime.runtime2 import ACT_UNLOCK, G, Mutex, Sudog, Waitq
 
 TABLE_SIZE = 251
@@ -127,7 +127,7 @@ def semdequeue(root: SemaRoot, s: Semaphore) -> G:
             dequeueSudoG(root.queue, sg)
             sg.ticket = 0
             xadd(root, "nwait", -1)
-            if claim(sg.g):
+            if claimlocked(sg.g):
                 return sg.g
             xadd(s, "count", 1)  # its run has ended: the unit is for somebody else
         sg = following

@@ -15,10 +15,11 @@ Stands for: src/runtime/stack1.go at 41dbcc19ef09; stacks here have one size and
        compares its stack pointer with it at entry and raises; the guard page is the backstop.
 * ST5  A G is entered in allgs when it is made, and reused with its stack: per-P free lists (need a P), a global one
        (needs stacklock). Both are last-in first-out, so that warm stacks are reused.
-* ST6  `allgs` and `coldbits` have a bit for every slab. A free stack whose memory is given back (stackscavenge) leaves
-       allgs and becomes *cold*: its slab, with its guard, is there for the next one who needs a stack. So a peak costs
-       memory only while it lasts. Whoever walks allgs without a lock may still look at such a G: it reads zeros, a G
-       that is idle, belongs to no run and waits for nothing.
+* ST6  `allgs`, `usedgs` and `coldbits` have a bit for every slab. A G in the global free list is not in usedgs, where
+       firstg and nextg look: a walk costs what there is now, not what there was at the peak. A free stack whose memory
+       is given back (stackscavenge) leaves allgs and becomes *cold*: its slab, with its guard, is there for the next
+       one who needs a stack. So a peak costs memory only while it lasts. Whoever walks without a lock may still look at
+       such a G: it reads zeros, a G that is idle, belongs to no run and waits for nothing.
 * ST7  Given back is what lies in the global free list beyond KEEP when a run ends, and beyond what was in use within
        the last second while one goes on. While somebody does that no cold slab is handed out, because its memory is
        about to go.
@@ -88,6 +89,7 @@ def stackinit():
     sched.stackmapped = lo
     sched.stackend = lo + size // slab * slab
     sched.allgs = slabbitmap(size // slab)
+    sched.usedgs = slabbitmap(size // slab)
     sched.coldbits = slabbitmap(size // slab)
     sched.guardok = 1
 
@@ -137,9 +139,10 @@ def slabof(address: int) -> int:
 
 @fn(inline=False)
 def firstg(i: int) -> G:
-    """The G of the first slab from the i-th on that has one; nil at the end. Takes no lock. ST6."""
+    """The G of the first slab from the i-th on that has one, the Gs in the global free list left out; nil at the end.
+    Takes no lock. ST6."""
     n = slabof(sched.stackbump)
-    i = slabnext(sched.allgs, i, n)
+    i = slabnext(sched.usedgs, i, n)
     if i >= n:
         return None
     return gof(sched.stackstart + i * stackbytes())
@@ -147,7 +150,7 @@ def firstg(i: int) -> G:
 
 @fn(inline=False)
 def nextg(gp: G) -> G:
-    """The G after gp in allgs, or nil."""
+    """The next one after gp, or nil."""
     return firstg(slabof(addr(gp)) + 1)
 
 
@@ -172,8 +175,9 @@ def stackalloc(slabs: int) -> G:
         lo = stackwarm()
     if lo == 0:
         lo = stackgrow(slabs)
-    unlock(sched.stacklock)
     gp = gof(lo + stackbytes() * (slabs - 1))
+    slabset(sched.usedgs, slabof(lo) + slabs - 1)
+    unlock(sched.stacklock)
     gp.stacklo = lo
     gp.stackguard = guardof(gp)
     gp.atomicstatus = Gdead
@@ -323,6 +327,7 @@ def gfputslow(pp: P, n: int) -> int:
         gp.schedlink = sched.gfree
         sched.gfree = gp
         sched.gfreecnt += 1
+        slabclear(sched.usedgs, slabof(addr(gp)))
         n -= 1
     unlock(sched.stacklock)
     return n
@@ -338,6 +343,7 @@ def gfpurge(pp: P):
         setGNoWriteBarrier(gp, "schedlink", sched.gfree, "allgs")
         setGNoWriteBarrier(sched, "gfree", gp, "allgs")
         sched.gfreecnt += 1
+        slabclear(sched.usedgs, slabof(addr(gp)))
     pp.gfreecnt = 0
     unlock(sched.stacklock)
 
@@ -366,6 +372,7 @@ def gfgetslow(pp: P) -> G:
             sched.gfreecnt -= 1
             gp.schedlink = pp.gfree
             pp.gfree = gp
+            slabset(sched.usedgs, slabof(addr(gp)))
             n += 1
         if sched.gfreecnt < sched.gfreelow:
             sched.gfreelow = sched.gfreecnt
@@ -389,6 +396,7 @@ def gfgetglobal() -> G:
     if gp is not None:
         setGNoWriteBarrier(sched, "gfree", gp.schedlink, "allgs")
         sched.gfreecnt -= 1
+        slabset(sched.usedgs, slabof(addr(gp)))
     unlock(sched.stacklock)
     if gp is None:
         return stackalloc(1)
