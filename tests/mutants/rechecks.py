@@ -35,8 +35,9 @@ RECHECKS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("gp.m.locked == 0", YES, "calls do not nest"),
     ),
     "proc.findrunnable": (
-        ("pp.schedtick % FAIRNESS == 0", NO, "no look at the global queue first"),
+        ("over or pp.slicetick - pp.globaltick >= FAIRNESS", NO, "no look at the global queue first"),
         ("load(pp, 'sliceover') != 0", NO, "the end of a time slice is not looked at"),
+        ("pp.globaltick = pp.slicetick", "pass", "the global queue is looked at all the time"),
         ("mp.spinning == 0", NO, "an M that steals does not count as spinning"),
         ("mp.spinning != 0 or 2 * load(sched, 'nmspinning') < procs - load(sched, 'npidle')", NO, "never steals"),
         ("2 * load(sched, 'nmspinning') < procs - load(sched, 'npidle')", YES, "everybody spins"),

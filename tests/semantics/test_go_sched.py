@@ -287,10 +287,6 @@ def time_beside_a_hog(n):
     return go.monotonic() - begin
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="who is preempted goes to the ring, not to the global queue: from there one comes in per time slice",
-)
 def test_more_than_a_queue_holds_beside_a_hog(one_p):
     """A goroutine that is preempted goes behind all that wait, in Go: then a hog takes a time slice per round of all of
     them. 270 take somewhat longer than 200, which fit into the ring of a P; 20 times as long is one time slice each."""
@@ -368,9 +364,6 @@ def two_pairs(counts, seconds):
     over.recv()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a time slice is not inherited yet: 61 wake-ups end a turn, however long they are"
-)
 def test_a_pair_that_works_little_beside_one_that_works_much(one_p):
     """TestPingPongHog: those who wake each other share a time slice, so both pairs get about the same time. Without
     that one has a thousand times as much."""

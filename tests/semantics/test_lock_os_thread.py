@@ -78,6 +78,9 @@ def bound_beside_free(rounds, moves, mine, bound_now, turns, trespasses, stop):
         others.add(1)
         go.spawn(free, stop, bound_now, turns, trespasses, i, others)
     done.wait()
+    for i in range(len(turns)):  # with more Ps than cores this may be over before the kernel let every thread run
+        while turns[i] == 0:
+            go.gosched()
     stop[0] = 1
     others.wait()
 

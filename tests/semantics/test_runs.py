@@ -857,11 +857,6 @@ def test_the_end_of_a_run_takes_time_in_proportion_to_its_goroutines():
     assert subprocesses.call(__name__, "measure_growth", GOMAXPROCS=1) < 30
 
 
-@go.func
-def nothing():
-    pass
-
-
 def seconds_of_nothing():
     best = 1e9
     for _ in range(50):
@@ -878,8 +873,8 @@ def measure_after_a_peak():
 
 
 def test_a_small_run_costs_what_it_cost_before_the_peak():
-    """The walks at its end look at the goroutines that there are, not at those that there were (stack.py, ST6): with all
-    of them it would be some hundred times as long."""
+    """The walks at its end look at the goroutines that there are, not at those that there were (stack.py, ST6): with
+    all of them it would be some hundred times as long."""
     assert subprocesses.call(__name__, "measure_after_a_peak", GOMAXPROCS=1) < 10
 
 

@@ -98,7 +98,7 @@ from gopark.runtime.stack import gfget, gfgetglobal, gfpurge, gfput, gostartcall
 pokeruns = forward("pokeruns")
 selunlockparked = forward("selunlockparked", types.none, Pointer(G))
 
-FAIRNESS = 61  # every so many switches go through g0's loop
+FAIRNESS = 61  # every so many switches go through g0's loop, which looks at the global queue after so many slices
 GOIDS = 16  # numbers of goroutines that a P draws at once
 RESIZE_BUSY, RESIZE_RUNS = -1, -2  # why procresize refuses
 
@@ -318,12 +318,10 @@ def goyieldglobal() -> bool:
 
 @fn(inline=False)
 def gopreempt():
-    """Give the P to somebody who waits for one: the global queue comes first, runnext last."""
-    gp = getg()
-    demotenext(gp.m.p)
-    next = yieldto(gp.m.p, 1)
-    if next is not None:
-        yieldfor(gp, next)
+    """Give the P to others, if any wait: the time slice is over. To the end of the global queue, so that all of them
+    come first."""
+    demotenext(getg().m.p)
+    goyieldglobal()
 
 
 @fn(inline=False)
@@ -461,13 +459,15 @@ def findrunnable(mp: M) -> G:
         pp = mp.p
         if checking():
             auditp(mp, pp)
-        if pp.schedtick % FAIRNESS == 0:
+        over = load(pp, "sliceover") != 0
+        if over:
+            demotenext(pp)
+        if over or pp.slicetick - pp.globaltick >= FAIRNESS:
+            pp.globaltick = pp.slicetick
             if sched.runqsize > 0:
                 gp = globrunqgetlocked(pp, 1)
                 if gp is not None:
                     return gp
-            if load(pp, "sliceover") != 0:
-                demotenext(pp)
         gp = runqget(pp)
         if gp is not None:
             return gp

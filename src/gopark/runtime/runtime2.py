@@ -186,6 +186,7 @@ class P:
     mcache: Mcache
     schedtick: int  # grows with every switch
     slicetick: int  # grows with every switch that begins a time slice (runq.py, RQ2)
+    globaltick: int  # slicetick when this P last looked at the global queue before its own (proc.py)
     ticklooked: int  # schedtick and slicetick when the thread in go.run last looked (runs.py, R4)
     slicelooked: int
     sliceover: int  # it found that the slice is over
