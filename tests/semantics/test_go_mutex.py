@@ -249,8 +249,9 @@ def taken_again(log, hold):
 
 
 def test_the_mutex_is_handed_over_to_one_that_lost_often():
-    """TestSemaHandoff, as far as it can be seen: with one P, who lets go of the mutex runs on; still he cannot take it
-    again, because it belongs to the one who waits, who has not run yet. Before that he wins a few times."""
+    """TestSemaHandoff, TestSemaHandoff1, as far as it can be seen: with one P, who lets go of the mutex runs on; still
+    he cannot take it again, because it belongs to the one who waits, who has not run yet. Before that he wins a few
+    times."""
     before = go.gomaxprocs(1)
     try:
         for _ in range(100):
@@ -262,7 +263,7 @@ def test_the_mutex_is_handed_over_to_one_that_lost_often():
 
 
 def test_the_mutex_is_taken_from_one_who_takes_it_again_and_again(procs):
-    """TestSemaHandoff1, TestSemaHandoff2: whatever runs at the same time, the other one gets it."""
+    """TestSemaHandoff2: whatever runs at the same time, the other one gets it."""
     for _ in range(100):
         _, _, tried, n = go.run(taken_again, np.zeros(1, np.int64), np.zeros(1, np.int64))
         assert (tried, n) == (False, 1)
