@@ -430,3 +430,47 @@ def test_results_come_out_of_the_cache_as_they_went_in(tmp_path):
     assert first[3] == "array([0. , 2.5], dtype=float32)"
     assert first[5] == "Point(x=2, y=0.5)"
     assert first[7] == "array([0., 0.]) None"
+
+
+# ---- recursion
+
+RECURSES = """
+import gopark as go
+
+@go.func
+def deep(n):
+    return deep(n - 1) + 1 if n else 0
+
+@go.func
+def even(n):
+    return odd(n - 1) if n else True
+
+@go.func
+def odd(n):
+    return even(n - 1) if n else False
+
+@go.func
+def child(out):
+    out.send(deep(10) + even(4))
+
+@go.func
+def main():
+    out = go.chan(int)
+    go.spawn(child, out)
+    return out.recv()
+
+print(go.run(main))
+print(sum(sum(f.stats.cache_misses.values()) for f in (deep, even, odd, child, main)))
+"""
+
+
+def test_callers_of_recursive_functions_come_out_of_the_cache(tmp_path):
+    """With a literal argument the first call is a specialisation of its own, whose code, and with it the slot through
+    which it calls the other one, becomes part of the caller's."""
+    program = tmp_path / "recurses.py"
+    program.write_text(RECURSES)
+    env = private_cache(tmp_path / "cache")
+    first, second = (python(program, env).splitlines() for _ in range(2))
+    assert first[0] == second[0] == "11"
+    assert int(first[1]) > 0
+    assert second[1] == "0"

@@ -223,6 +223,7 @@ class _GoLowering(typed_passes.NativeLowering):
         result = super().run_pass(state)
         info = self._lower.info
         info.externs = state.library.gopark_externs
+        _adopt_slots(info)
         state.library.go_info = info
         state.metadata["go_info"] = info
         INFOS[info.symbol] = info
@@ -536,6 +537,15 @@ def need_slots(context, dispatcher, argtypes, symbol) -> None:
         spawns.append(need)
     for kind in ("entry", "body"):
         slot(kind, symbol)
+
+
+def _adopt_slots(info) -> None:
+    """The code of callees is part of a caller's: what goes through slots there, the caller needs too."""
+    known = {symbol for *_, symbol in info.spawns}
+    wanted = {name.split(".", 2)[2] for name in info.externs if name.startswith(("go.body.", "go.entry."))} - known
+    if wanted:
+        of_others = {need[3]: need for other in INFOS.values() for need in other.spawns}
+        info.spawns += [of_others[symbol] for symbol in sorted(wanted) if symbol in of_others]
 
 
 # ---- the disk cache
