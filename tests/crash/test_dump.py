@@ -144,13 +144,13 @@ def test_sigquit_shows_every_goroutine_with_its_lines(tmp_path):
         program.at("recurses"),
         "__main__.outer(...)",
         program.at("recurses"),
-        "created by main",
+        "created by __main__.main in goroutine 1",
         program.at("starts outer"),
     ]
     assert stack_of(said, "select") == [
         "__main__.chooser(...)",
         program.at("selects"),
-        "created by main",
+        "created by __main__.main in goroutine 1",
         program.at("starts chooser"),
     ]
     assert stack_of(said, "chan send, locked to thread")[:2] == ["__main__.bound(...)", program.at("sends")]
@@ -279,7 +279,9 @@ def start():
     outer(go.chan(int), 0)
 
 threading.Thread(target=lambda: go.run(start), daemon=True).start()
-time.sleep(2)
+while go.num_goroutine() < 2:  # it is being compiled
+    time.sleep(0.01)
+time.sleep(0.5)
 threads = [threading.Thread(target=throw) for _ in range(COUNT)]
 for t in threads: t.start()
 for t in threads: t.join()

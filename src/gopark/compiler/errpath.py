@@ -184,16 +184,22 @@ def _constant_string(module, text: str):
     return found.bitcast(i8p)
 
 
-def frame_record(module, function: str, file: str, line: int):
-    """The address (i64) of a constant {char *function, *file; int64 line}."""
+def frame_record(module, function: str, file: str, line: int, package: str = ""):
+    """The address (i64) of a constant {char *function, *file; int64 line; char *module of the function}."""
     name = f"go.frame.{function}.{file}.{line}"
     found = module.globals.get(name)
     if found is None:
-        ty = lir.LiteralStructType([i8p, i8p, i64])
+        ty = lir.LiteralStructType([i8p, i8p, i64, i8p])
         found = lir.GlobalVariable(module, ty, name)
         found.global_constant, found.linkage, found.align = True, "internal", 8
         found.initializer = lir.Constant(
-            ty, [_constant_string(module, function), _constant_string(module, file), lir.Constant(i64, line)]
+            ty,
+            [
+                _constant_string(module, function),
+                _constant_string(module, file),
+                lir.Constant(i64, line),
+                _constant_string(module, package),
+            ],
         )
     return found.ptrtoint(i64)
 
@@ -315,7 +321,8 @@ class UserLower(RecordingLower):
     def frame(self):
         """The record of the line that is being lowered."""
         file, line = self._where()
-        return frame_record(self.module, self.func_ir.func_id.func_qualname, file, line)
+        identity = self.func_ir.func_id
+        return frame_record(self.module, identity.func_qualname, file, line, identity.modname)
 
     def _record_frame(self, code, fresh):
         b = self.builder

@@ -364,6 +364,7 @@ def newproc(entry: int, argp: int, n: int, where: int):
         id = newgoids(pp)
     pp.goidcache = id + 1
     newg.goid = id
+    newg.parentgoid = gp.goid
     ready(pp, newg)
 
 

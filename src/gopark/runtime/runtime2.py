@@ -144,7 +144,8 @@ class G:
     stacklo: int  # lowest address of the slab
     startfn: int  # entry stub of the goroutine's function
     startarg: int  # its argument record, on its own stack
-    spawnrec: int  # constant record {function, file, line} of the go statement
+    spawnrec: int  # constant record {function, file, line, module} of the go statement
+    parentgoid: int  # whose it was
     tbcount: int  # frames that the current error left so far
     tbexc: int  # which error that is
     tb: Array[int, 2 * TracebackFrames]  # their constant records: the first eight, a ring of the last eight

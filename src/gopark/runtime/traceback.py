@@ -12,7 +12,7 @@ all other goroutines (`tracebackothers`), in Go's shape, with the names, files a
         goroutine 7 [chan receive]:
         module.function(...)
                 file:line +0x4d
-        created by function
+        created by module.function in goroutine 1
                 file:line
 
 Calls that were inlined are frames like any others, without the distance (+0x4d) from the start of the machine code.
@@ -228,7 +228,11 @@ def printcreatedby(gp: G):
     """The go statement. The main function of a run has none."""
     if gp.spawnrec != 0:
         writetext(text("created by "))
+        writetext(rawload(gp.spawnrec + 24))
+        writetext(text("."))
         writetext(rawload(gp.spawnrec))
+        writetext(text(" in goroutine "))
+        writeint(gp.parentgoid)
         writetext(text("\n\t"))
         writetext(rawload(gp.spawnrec + 8))
         writetext(text(":"))
