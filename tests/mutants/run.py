@@ -1,0 +1,404 @@
+"""Who kills which mutant: makes each in a process of its own, lets all that looks for faults look, keeps a record.
+
+    python -m tests.mutants.run                              # all that have no verdict yet; hours on two cores
+    python -m tests.mutants.run --only 'runq\\.' --jobs 2     # those whose names match
+    python -m tests.mutants.run --page                       # docs/internals/mutants.md anew, from the record
+
+The runtime's modules are imported once; a child is forked for each mutant, which replaces the one function, compiles
+its file again, links an image of check level 2 and goes through the stages until something dies:
+
+    vet     the check of the write-barrier rule looks at the call graph with the mutated function in it
+    storm   storms of every kind at 2, 1 and 4 Ps (tests/semantics/test_storm.py), with all audits on
+    test    the tests of what the file is for, in this process
+    unit    the tests of queues, of M and P and of stacks that build an image of their own, from a copy of the sources
+
+What dies of an audit's last words counts as killed by the audit, whatever the stage; who says nothing for so long that
+it must be stuck is killed by the stage. A mutant that does not compile is none; nor is one whose image is the same
+machine code, byte by byte: on x86-64 a release store is a plain one. The record (results.json) keeps for each mutant
+the killer and its words. It is for the sources of that day: a mutant whose function has changed since is run again.
+"""
+
+from __future__ import annotations
+import __future__
+
+import argparse
+import ast
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gopark.bridge import boot
+from gopark.compiler import cache, image, vetting, wbcheck
+from gopark.compiler.funcinfo import FuncInfo
+from gopark.runtime import load_units
+from tests.mutants.generator import FILES, PACKAGE, Mutant, Source, mutants
+from tests.mutants.survivors import SURVIVORS
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RECORD = Path(__file__).with_name("results.json")
+PAGE = ROOT / "docs" / "internals" / "mutants.md"
+STORM_SECONDS = 0.4
+SILENCE = {"vet": 60, "build": 120, "storm": 15, "test": 60, "unit": 180}  # seconds after which a stage is stuck
+
+_CORE = "test_spawn test_go_sched test_parallel test_lock_os_thread test_gomaxprocs"
+TESTS = {
+    "chan": "test_chan test_go_chan test_runs",
+    "select": "test_select test_go_select test_runs",
+    "sema": "test_mutex test_waitgroup test_go_mutex test_go_waitgroup",
+    "sync": "test_mutex test_waitgroup test_go_mutex test_go_waitgroup",
+    "runs": "test_runs test_go_sched test_spawn",
+    "stack": "test_stack test_spawn test_runs",
+}
+UNITS = {
+    "runq": "tests/runtime/test_runq.py",
+    "mp": "tests/runtime/test_runq.py tests/seed/test_mp.py tests/seed/test_mstart.py tests/runtime/test_virtual.py",
+    "lock_futex": "tests/runtime/test_runq.py tests/seed/test_mp.py tests/runtime/test_virtual.py",
+    "proc": "tests/runtime/test_virtual.py tests/crash/test_crash.py",
+    "stack": "tests/crash/test_crash.py tests/seed/test_mp.py",
+}
+
+
+@dataclass(frozen=True)
+class Original:
+    """The runtime as it is: what the check reads of it, and its machine code."""
+
+    infos: dict[str, FuncInfo]
+    objects: list[bytes]
+
+    @classmethod
+    def build(cls) -> Original:
+        units, headers, separate = load_units()
+        return cls(vetting.sketch(units), image.build(units, headers, separate)["objects"])
+
+
+# ---- in the child
+
+
+class Progress:
+    """Tells the parent that the child is alive, and where it is."""
+
+    def __init__(self, file: int):
+        self._file = file
+
+    def __call__(self, what: str) -> None:
+        os.write(self._file, (what + "\n").encode())
+
+    def pytest_runtest_logstart(self, nodeid, location):
+        self(f"test {nodeid.rpartition('/')[2]}")
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            self(f"failed {report.nodeid.rpartition('/')[2]}")
+
+
+def replace_function(mutant: Mutant, scratch: Path) -> None:
+    """The mutated function in place of its original, and the mutated text as what its module was made from."""
+
+    module = sys.modules[f"gopark.runtime.{mutant.file}"]
+    text = mutant.source(Source(mutant.file).text)
+    (function,) = [n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == mutant.function]
+    flags = __future__.annotations.compiler_flag
+    code = compile(ast.Module([function], []), module.__file__, "exec", flags=flags, dont_inherit=True)
+    exec(code, dict(vars(module)))  # registers itself under its symbol
+    file = scratch / f"{mutant.file}.py"
+    file.write_text(text)
+    module.__file__ = str(file)  # image.build reads it for the key
+
+
+def look(mutant: Mutant | None, original: Original, scratch: Path, say: Progress) -> None:
+    """The stages, in a process that dies of whatever it finds."""
+    if mutant is not None:
+        replace_function(mutant, scratch)
+        say("vet")
+        builder = vetting._Sketch(f"gopark.runtime.{mutant.file}")
+        builder.functions = [f for f in builder.functions if f.__name__ == mutant.function]
+        builder.lower()
+        found = wbcheck.check({**original.infos, **builder.infos}, vetting.runtime_roots()).violations
+        if found:
+            say(f"killed vet {found[0].kind}: {found[0].message}")
+            return
+        put = cache.Store.put
+        cache.Store.put = lambda store, key, body: None if store.path.name == "image" else put(store, key, body)
+    say("build")
+    if boot.boot().image.objects == original.objects and mutant is not None:
+        say("same code")
+        return
+    storms(say)
+    files = TESTS.get(mutant.file, _CORE).split() if mutant is not None else sorted({*" ".join(TESTS.values()).split()})
+    paths = [p for p in (ROOT / "tests" / "semantics" / f"{f}.py" for f in files) if p.exists()]
+    ignored = [f"--deselect={t}" for t in os.environ.get("GOPARK_MUTANTS_DESELECT", "").split()]
+    say("test")
+    pytest.main(
+        ["-x" if mutant is not None else "-q", "-q", "-p", "no:cacheprovider", *ignored, *map(str, paths)], [say]
+    )
+
+
+def storms(say: Progress) -> None:
+    import gopark as go
+    from tests.semantics.test_storm import KINDS, storm
+
+    for procs in (2, 1, 4):
+        go.gomaxprocs(procs)
+        for kind in KINDS:
+            say(f"storm {kind}, {procs} Ps")
+            storm(kind, STORM_SECONDS, procs)
+    go.gomaxprocs(2)
+
+
+# ---- in the parent
+
+
+class Child:
+    """A fork of this process, in which everything looks for the mutant."""
+
+    def __init__(self, mutant: Mutant | None, original: Original, scratch: Path):
+        self.mutant = mutant
+        self.began = self._heard = time.monotonic()
+        self._lines, self._rest = ["build"], b""
+        self._progress, write = os.pipe()
+        os.set_blocking(self._progress, False)
+        self._output = Path(tempfile.mkstemp(dir=scratch)[1])
+        self._pid = os.fork()
+        if self._pid == 0:
+            self._be_child(original, scratch, write)
+        os.close(write)
+
+    def _be_child(self, original: Original, scratch: Path, write: int) -> None:
+        status = 1
+        try:
+            os.setsid()
+            file = os.open(self._output, os.O_WRONLY)
+            os.dup2(file, 1)
+            os.dup2(file, 2)
+            look(self.mutant, original, Path(tempfile.mkdtemp(dir=scratch)), Progress(write))
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+    @property
+    def said(self) -> str:
+        return self._output.read_text(errors="replace")
+
+    def ended(self) -> tuple[str, str] | None:
+        """The verdict, once there is one: (killer, words), or ("", "") if nobody killed it."""
+        self._listen()
+        pid, status = os.waitpid(self._pid, os.WNOHANG)
+        if pid == 0 and time.monotonic() - self._heard < SILENCE[self._last.split()[0]]:
+            return None
+        if pid == 0:
+            os.killpg(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+        self._listen()
+        os.close(self._progress)
+        return self._verdict(os.waitstatus_to_exitcode(status) if pid else None)
+
+    def forgive(self) -> None:
+        """Its silence does not count up to now."""
+        self._heard = time.monotonic()
+
+    def _listen(self) -> None:
+        try:
+            data = os.read(self._progress, 1 << 16)
+        except BlockingIOError:
+            return
+        if data:
+            self._heard = time.monotonic()
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            self._lines += [line.decode() for line in lines]
+
+    @property
+    def _last(self) -> str:
+        """What it did last: a stage, and where in it."""
+        return next(line for line in reversed(self._lines) if line.split()[0] in SILENCE)
+
+    def _verdict(self, status: int | None) -> tuple[str, str]:
+        """Status None: it was stuck."""
+        for line in self._lines:
+            if line.startswith("killed vet "):
+                return "vet", line.removeprefix("killed vet ")
+        if self._lines[-1] == "same code":
+            return "none", "the same machine code"
+        said = self.said
+        audit = re.search(r"^fatal error: audit: (.*)", said, re.M)
+        if audit:
+            return "audit", re.sub(r"\b(goroutine|P|M) \d+|found .*", r"\1", audit[1]).strip(" ,:")
+        stage, _, at = self._last.partition(" ")
+        fatal = re.search(r"^fatal error: (.*)", said, re.M)
+        failed = next((line.removeprefix("failed ") for line in self._lines if line.startswith("failed ")), None)
+        if status is None or re.search(r"\+ Timeout \+", said):
+            return stage, f"stuck in {at}"
+        if fatal:
+            return stage, f"{fatal[1]}, in {at}"
+        if status < 0:
+            return stage, f"{signal.Signals(-status).name} in {at}"
+        if failed:
+            return "test", failed
+        if "LoweringFailedError" in said:
+            return "none", "does not compile"
+        if status != 0:
+            last = said.strip().splitlines()[-1] if said.strip() else f"status {status}"
+            return stage, f"{last[:100]}, in {at}"
+        return "", ""
+
+
+class UnitTests:
+    """The last stage: tests whose processes import the runtime anew, from a copy of the package."""
+
+    def __init__(self, mutant: Mutant, scratch: Path, began: float):
+        self.mutant, self.began, self._start = mutant, began, time.monotonic()
+        self._place = Path(tempfile.mkdtemp(dir=scratch))
+        package = self._place / "src" / "gopark"
+        without = shutil.ignore_patterns("__pycache__", ".*")
+        shutil.copytree(PACKAGE, package, ignore=without)
+        shutil.copytree(ROOT / "tests", self._place / "tests", ignore=without)
+        shutil.copy(ROOT / "pyproject.toml", self._place)
+        shutil.copytree(cache.directory() / "image", self._place / "cache" / "image")
+        (self._place / "cache").chmod(0o700)
+        (package / "runtime" / f"{mutant.file}.py").write_text(mutant.source(Source(mutant.file).text))
+        with open(self._place / "output", "w") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *UNITS[mutant.file].split()],
+                cwd=self._place,
+                env={
+                    **os.environ,
+                    "GOPARK_CACHE_DIR": str(self._place / "cache"),
+                    "PYTHONPATH": str(package.parent),
+                    "GOPARKDEBUG": "",
+                },
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def forgive(self) -> None:
+        self._start = time.monotonic()
+
+    @property
+    def said(self) -> str:
+        return (self._place / "output").read_text(errors="replace")
+
+    def ended(self) -> tuple[str, str] | None:
+        status = self._process.poll()
+        if status is None and time.monotonic() - self._start < SILENCE["unit"]:
+            return None
+        if status is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            return "unit", "stuck"
+        failed = re.search(r"^(?:FAILED|ERROR) \S*/(\S+)", self.said, re.M)
+        if status == 0:
+            return "", ""
+        return "unit", failed[1] if failed else self.said.strip().splitlines()[-1][:100]
+
+
+def fingerprint(mutant: Mutant) -> str:
+    """Of the function as it is, and of the mutation: a verdict is for both."""
+    source = Source(mutant.file)
+    (function,) = [f for f in source.functions if f.name == mutant.function]
+    start, end = source.span(function)
+    return hashlib.sha256(source.text.encode()[start:end] + repr(mutant.what).encode()).hexdigest()[:12]
+
+
+def load_record() -> dict[str, dict]:
+    return json.loads(RECORD.read_text()) if RECORD.exists() else {}
+
+
+def save_record(record: dict[str, dict]) -> None:
+    text = json.dumps(dict(sorted(record.items())), indent=0, ensure_ascii=False)
+    RECORD.write_text(text + "\n")
+
+
+def run(todo: list[Mutant | None], jobs: int, done: Callable[[Mutant | None, str, str, float], None]) -> None:
+    """Run the mutants, `jobs` at a time; done(mutant, killer, words, seconds) for each."""
+    original = Original.build()
+    children: list[Child | UnitTests] = []
+    with tempfile.TemporaryDirectory(prefix="gopark-mutants-") as place:
+        scratch = Path(place)
+        while todo or children:
+            while todo and len(children) < jobs:
+                children.append(Child(todo.pop(0), original, scratch))
+            asleep = time.monotonic()
+            time.sleep(0.05)
+            if time.monotonic() - asleep > 2:  # the machine stood still: nobody was silent
+                for child in children:
+                    child.forgive()
+            for child in list(children):
+                ended = child.ended()
+                if ended is None:
+                    continue
+                children.remove(child)
+                mutant = child.mutant
+                if not ended[0] and mutant is not None and isinstance(child, Child) and mutant.file in UNITS:
+                    children.append(UnitTests(mutant, scratch, child.began))
+                    continue
+                done(mutant, *ended, time.monotonic() - child.began)
+                if mutant is None or not ended[0]:
+                    print(child.said[-3000:], file=sys.stderr)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", metavar="REGEX", help="the mutants whose names match")
+    parser.add_argument("--jobs", type=int, default=2, help="how many at a time (default 2)")
+    parser.add_argument("--again", action="store_true", help="those with a verdict too")
+    parser.add_argument("--control", action="store_true", help="no mutant at all: everything must pass")
+    parser.add_argument("--page", action="store_true", help="only write docs/internals/mutants.md from the record")
+    arguments = parser.parse_args()
+    if arguments.page:
+        from tests.mutants.page import page
+
+        PAGE.write_text(page(mutants(), load_record(), SURVIVORS))
+        return 0
+    if os.environ.get("GOPARKDEBUG") != "check=2":  # the settings are read once in a process
+        os.environ.update(GOPARKDEBUG="check=2", GOMAXPROCS="2")
+        os.execv(sys.executable, [sys.executable, "-m", "tests.mutants.run", *sys.argv[1:]])
+    record = load_record()
+    killers: Counter[str] = Counter()
+
+    def done(mutant, killer, words, seconds):
+        name = mutant.name if mutant is not None else "(the runtime itself)"
+        killers[killer or "nobody"] += 1
+        print(f"{seconds:6.1f} s  {killer or 'SURVIVED':8}  {name}  [{words}]", flush=True)
+        if mutant is not None:
+            record[name] = {
+                "operator": mutant.operator,
+                "killer": killer,
+                "words": words,
+                "of": fingerprint(mutant),
+            }
+            save_record(record)
+
+    todo: list[Mutant | None] = [None]
+    if not arguments.control:
+        todo = [
+            m
+            for m in mutants(FILES)
+            if re.search(arguments.only or "", m.name)
+            and (arguments.again or record.get(m.name, {}).get("of") != fingerprint(m) or not record[m.name]["killer"])
+        ]
+    print(f"{len(todo)} mutants", flush=True)
+    run(todo, arguments.jobs, done)
+    print(dict(killers))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
