@@ -45,6 +45,7 @@ with collector_paused():
     from gopark.types import struct as _struct  # noqa: F401  (installs the constructors)
     from gopark.types import sync as _sync  # noqa: F401  (installs the methods)
     from gopark.types.chan import Chan, chan
+    from gopark.types.list import List
     from gopark.types.select import recv, select, select_recv, send
     from gopark.types.spawn import gomaxprocs, gosched, lock_os_thread, num_goroutine, spawn, unlock_os_thread
     from gopark.types.time import monotonic
@@ -58,6 +59,7 @@ __all__ = [
     "DeadlockError",
     "Embed",
     "GoparkError",
+    "List",
     "Mutex",
     "NilPointerError",
     "StackOverflowError",

@@ -868,9 +868,9 @@ def measure_the_end():
 
 
 def test_the_end_of_a_run_takes_time_in_proportion_to_its_goroutines():
-    """Each look at all of them is followed by a turn for all of them, also for those in the global queue: it takes about
-    as long as if they had ended by themselves after a few turns. With a turn for one of them between two looks it took
-    some hundred times as long."""
+    """Each look at all of them is followed by a turn for all of them, also for those in the global queue: it takes
+    about as long as if they had ended by themselves after a few turns. With a turn for one of them between two looks it
+    took some hundred times as long."""
     assert subprocesses.call(__name__, "measure_the_end", GOMAXPROCS=1) < 20
 
 

@@ -880,10 +880,10 @@ def of_two_arguments():
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (of_a_channel, r"takes a tuple of one or more channels, such as \(a, b, c\), not chan\(int64\)"),
+        (of_a_channel, r"takes a go.List of channels, or a tuple of one or more such as \(a, b, c\), not chan\(int64\)"),
         (of_a_mix, r"the channels carry different types (?s:.*)go.select\(label=go.recv\(ch\), ...\) takes a mix"),
-        (of_nothing, "takes a tuple of one or more channels"),
-        (of_two_arguments, "takes one argument, a tuple of channels"),
+        (of_nothing, "takes a go.List of channels, or a tuple of one or more"),
+        (of_two_arguments, "takes one argument, a list or tuple of channels"),
     ],
 )
 def test_what_select_recv_refuses(function, words):

@@ -102,9 +102,11 @@ def _boot() -> Booted:
     state = Booted()
     with _timed(state, "import"):
         units, headers, hooks = runtime.load_units()
-    from gopark.runtime.runtime2 import Hchan
+    from gopark.runtime.runtime2 import Hchan, Sudog
+    from gopark.runtime.slice import List
 
-    ensure_descriptor("object", Pointer(Hchan))
+    for made_by_the_runtime in (Hchan, List, Sudog):
+        ensure_descriptor("object", Pointer(made_by_the_runtime))
     with _timed(state, "assembly"):
         llb.load_library_permanently("libc.so.6")
         asm_amd64.load()

@@ -59,6 +59,7 @@ from gopark.compiler.numba_api import (
     rtsys,
     serialize,
     target_being_typed,
+    target_override,
     target_registry,
     typed_passes,
     types,
@@ -220,7 +221,8 @@ class _GoLowering(typed_passes.NativeLowering):
         self._class = _FunctionLower if isinstance(state.pipeline, _FunctionCompiler) else errpath.UserLower
         if state.library is None:
             state.library = new_library(state.targetctx, state.func_id.func_qualname)
-        result = super().run_pass(state)
+        with target_override("gopark"):  # the bodies of @overload that lowering asks for once more are go code too
+            result = super().run_pass(state)
         info = self._lower.info
         info.externs = state.library.gopark_externs
         _adopt_slots(info)
@@ -346,8 +348,8 @@ def _unscanned(ty) -> str | None:
                 return (
                     f"a {name} of {', '.join(map(str, inner))} holds pointers to objects of the collected heap, which "
                     f"the collector does not look for in Numba's containers: they would be freed while in use. "
-                    f"Link the objects through their fields, or send them over a channel; "
-                    f"go.List and go.Map will hold them once they exist"
+                    f"Hold them in a go.List[...], link them through their fields, or send them over a channel; "
+                    f"go.Map will hold them once it exists"
                 )
     return None
 

@@ -212,16 +212,13 @@ def _embedded_to_pointer(context, builder, fromty, toty, val):
     return val
 
 
-def declare_nillable(cls) -> None:
-    """Casts from None and to bool, `is`, `==` and truth of a one-word type whose nil is None."""
+def declare_nillable(cls, by_identity: bool = True) -> None:
+    """Casts from None, `is`, and comparison with None of a one-word type whose nil is None. by_identity: what is not
+    nil is true, and `==` is `is`; otherwise the type says itself what they are."""
 
     @lower_cast(types.none, cls)
     def _from_none(context, builder, fromty, toty, val):
         return NULL
-
-    @lower_cast(cls, types.boolean)
-    def _to_bool(context, builder, fromty, toty, val):
-        return cgutils.is_not_null(builder, val)
 
     @lower_cast(types.Optional, cls)
     def _from_optional(context, builder, fromty, toty, val):
@@ -244,7 +241,8 @@ def declare_nillable(cls) -> None:
     for op, how in ((operator.is_, "=="), (operator.is_not, "!="), (operator.eq, "=="), (operator.ne, "!=")):
         lower_builtin(op, cls, types.none)(against_none(how))
         lower_builtin(op, types.none, cls)(against_none(how))
-        lower_builtin(op, cls, cls)(against_other(how))
+        if by_identity or op in (operator.is_, operator.is_not):
+            lower_builtin(op, cls, cls)(against_other(how))
 
     for op in (operator.eq, operator.ne):
 
@@ -256,11 +254,22 @@ def declare_nillable(cls) -> None:
 
             def generic(self, args, kws):
                 a, b = args
-                if isinstance(a, cls) and (b == a or isinstance(b, types.NoneType)):
+                if isinstance(a, cls) and ((by_identity and b == a) or isinstance(b, types.NoneType)):
                     return signature(types.boolean, a, b)
                 if isinstance(b, cls) and isinstance(a, types.NoneType):
                     return signature(types.boolean, a, b)
                 return None
+
+    if by_identity:
+        _declare_truth(cls)
+
+
+def _declare_truth(cls) -> None:
+    """What is not nil is true."""
+
+    @lower_cast(cls, types.boolean)
+    def _to_bool(context, builder, fromty, toty, val):
+        return cgutils.is_not_null(builder, val)
 
     @infer_global(bool)
     class _Truth(AbstractTemplate):

@@ -49,7 +49,7 @@ from numba.core.funcdesc import default_mangler
 from numba.core.imputils import RefType, impl_ret_borrowed, iternext_impl, lower_constant
 from numba.core.registry import CPUDispatcher, CPUTarget, cpu_target
 from numba.core.runtime import rtsys
-from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, target_registry
+from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, target_override, target_registry
 from numba.core.typeconv import Conversion
 from numba.core.typing.templates import (
     AbstractTemplate,
@@ -72,6 +72,7 @@ from numba.extending import (
     lower_setattr_generic,
     models,
     overload,
+    overload_method,
     register_model,
     typeof_impl,
     unbox,

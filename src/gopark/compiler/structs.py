@@ -201,7 +201,8 @@ def _numpy_scalar(annotation, where):
 def unusable(thing) -> str:
     """Why `thing` (an annotation or a Numba type) is no type of a slot, and what to use."""
     usable = (
-        "A slot holds int, float, bool, NumPy scalars, structs, go.Chan, go.Mutex, go.WaitGroup and tuples of these"
+        "A slot holds int, float, bool, NumPy scalars, structs, go.Chan, go.List, go.Mutex, go.WaitGroup and tuples of "
+        "these"
     )
     if isinstance(thing, types.Array) or thing is np.ndarray or py_typing.get_origin(thing) is np.ndarray:
         return (

@@ -30,6 +30,7 @@ UNITS = (
     "proc",
     "runs",
     "chan",
+    "slice",
     "select",
     "sema",
     "sync",

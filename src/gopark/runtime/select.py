@@ -26,15 +26,18 @@ Needs a P. Result: the index of the case, plus OK if it received a value or sent
 from __future__ import annotations
 
 from gopark.compiler.image import WITH_P, fn
+from gopark.compiler.structs import struct
 from gopark.runtime.audit import auditchan, auditout
 from gopark.runtime.chan import ENDED, dequeue, dequeueSudoG, enqueue, put, recv, send, take, wake
 from gopark.runtime.lock_futex import spinlock, spinunlock
-from gopark.runtime.prims import addr, checking, getg, memclr, ptr, sizeof
+from gopark.runtime.malloc import mallocgc
+from gopark.runtime.prims import addr, cas, checking, getg, load, memclr, ptr, sizeof, typedesc
 from gopark.runtime.proc import gopark, parkforever, parkprepare
-from gopark.runtime.runtime2 import ACT_SELUNLOCK, G, Sudog, waitSelect, waitSelectNoCases
+from gopark.runtime.runtime2 import ACT_SELUNLOCK, G, Hchan, Memory, Sudog, waitSelect, waitSelectNoCases
+from gopark.runtime.slice import List
 
 RECV, SEND = 0, 1  # the `kind` of a case
-DEFAULT, SENDCLOSED, NOTREADY = -2, -3, -4  # SENDCLOSED: the caller raises
+DEFAULT, SENDCLOSED, NOTREADY, NOMEMORY = -2, -3, -4, -5  # SENDCLOSED, NOMEMORY: the caller raises
 OK = 1 << 32
 
 
@@ -48,6 +51,7 @@ def sortcases(cases: Sudog, n: int, shuffled: bool) -> Sudog:
     """Link the cases with a channel in the order of their channels' addresses; the first, or nil. Those of one channel
     follow each other in the order in which they are written or, shuffled, in the random one."""
     first = None
+    last = None
     for k in range(n):
         sg = scase(cases, scase(cases, k).ticket if shuffled else k)
         sg.waitlink = None
@@ -56,10 +60,15 @@ def sortcases(cases: Sudog, n: int, shuffled: bool) -> Sudog:
         key = addr(sg.c)
         before = None
         after = first
+        if last is not None and addr(last.c) <= key:  # many channels that were made one after the other: no search
+            before = last
+            after = None
         while after is not None and addr(after.c) <= key:
             before = after
             after = after.waitlink
         sg.waitlink = after
+        if after is None:
+            last = sg
         if before is None:
             first = sg
         else:
@@ -244,3 +253,48 @@ def selectgo(cases: Sudog, n: int, block: bool) -> int:
         return SENDCLOSED
     memclr(addr(won.elem), won.c.elemsize)
     return won.index
+
+
+# ---- over a list of channels
+
+
+@struct
+class ChanSlot:
+    """An element of a list of channels."""
+
+    c: Hchan
+
+
+@fn(inline=False, entered=WITH_P)
+def selectrecv(l: List, ep: int) -> int:
+    """Receive into the memory at ep from one of the channels in l. Result as of selectgo, or NOMEMORY."""
+    n = load(l, "len") if l is not None else 0
+    if n == 0:
+        parkforever(waitSelectNoCases)
+        return ENDED
+    memory = takecases(l, n)
+    if memory is None:
+        return NOMEMORY
+    cases = scase(ptr(Sudog, addr(memory)), 1)
+    for i in range(n):
+        sg = scase(cases, i)
+        sg.c = ptr(ChanSlot, addr(l.buf) + i * sizeof(ChanSlot)).c
+        sg.elem = ptr(Memory, ep)
+        sg.kind = RECV
+        sg.index = i
+    outcome = selectgo(cases, n, True)
+    cas(l, "cases", None, memory)
+    return outcome
+
+
+@fn
+def takecases(l: List, n: int) -> Memory:
+    """Memory for n cases behind a first sudog, whose index says how many there is room for: what the last select over
+    this list left, if it is enough and nobody else uses it. slice.py, LI3."""
+    memory = l.cases
+    if memory is not None and cas(l, "cases", memory, None) and ptr(Sudog, addr(memory)).index >= n:
+        return memory
+    memory = mallocgc((n + 1) * sizeof(Sudog), typedesc(Sudog), n + 1)
+    if memory is not None:
+        ptr(Sudog, addr(memory)).index = n
+    return memory

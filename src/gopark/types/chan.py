@@ -6,6 +6,7 @@ An element travels through a slot in the frame of the operation: the other gorou
 
 from __future__ import annotations
 
+import operator
 import types as python_types
 
 from gopark.compiler import abi, lower, structs
@@ -25,6 +26,7 @@ from gopark.compiler.numba_api import (
     iternext_impl,
     lir,
     lower_builtin,
+    lower_constant,
     lower_getattr,
     models,
     register_model,
@@ -39,7 +41,15 @@ from gopark.runtime.chan import CLOSED, DONE, ENDED, WOULDBLOCK, MaxElem
 from gopark.types.struct import descriptor, raise_out_of_memory
 
 
-class Chan:
+class Generic(type):
+    """A class that an index tells its elements: Chan, List. The metaclass lets compiled code see it before that."""
+
+    def named(cls, element):
+        """The type of `cls[element]` as a value in compiled code."""
+        raise NotImplementedError
+
+
+class Chan(metaclass=Generic):
     """`Chan[T]` in annotations: a channel of T. Channels are made by `go.chan(T, cap)`.
 
     T may be anything a slot may hold (int, float, bool, NumPy scalars, structs, channels, tuples of these), up to 64
@@ -57,6 +67,10 @@ class Chan:
 
     def __gopark_type__(self, resolve):
         return ChanType(resolve(self.element))
+
+    @classmethod
+    def named(cls, element):
+        return ElementSpec(ChanType(element))
 
 
 class ChanType(Nillable, types.Hashable, types.IterableType):
@@ -104,7 +118,39 @@ class ElementSpec(types.Opaque):
         super().__init__(name=f"type({element})")
 
 
+class GenericClass(types.Opaque):
+    """`go.Chan` or `go.List` as a value in compiled code."""
+
+    def __init__(self, cls):
+        self.cls = cls
+        super().__init__(name=f"class {cls.__name__}")
+
+
 register_model(ElementSpec)(models.OpaqueModel)
+register_model(GenericClass)(models.OpaqueModel)
+
+
+@typeof_impl.register(Generic)
+def _typeof_generic_class(value, c):
+    return GenericClass(value)
+
+
+@infer_global(operator.getitem)
+class _TellElements(AbstractTemplate):
+    def generic(self, args, kws):
+        if isinstance(args[0], GenericClass):
+            return signature(args[0].cls.named(element_type(args[1])), *args)
+        return None
+
+
+@lower_builtin(operator.getitem, GenericClass, types.Any)
+def _told(context, b, sig, args):
+    return context.get_dummy_value()
+
+
+@lower_constant(GenericClass)
+def _no_value(context, builder, ty, pyval):
+    return context.get_dummy_value()
 
 
 @typeof_impl.register(Chan)

@@ -36,6 +36,8 @@ from gopark.compiler.numba_api import (
 from gopark.runtime.runtime2 import Sudog
 from gopark.runtime.select import DEFAULT, OK, RECV, SEND, SENDCLOSED
 from gopark.types.chan import ChanType, check_sent, element_slot, leave_if_ended, raise_closed
+from gopark.types.list import ListType
+from gopark.types.struct import raise_out_of_memory
 
 RESERVED = ("case", "ok", "default", "index")
 
@@ -64,9 +66,10 @@ def select(**cases):
 def select_recv(channels):
     """Receive from whichever of several channels is ready first: `(i, value, ok)`, as Go's `reflect.Select`.
 
-    channels: a tuple of channels with one type of elements; which of them are nil, and so left out, is known at run
-    time only. `i` is the index of the channel, `value` what it gave, `ok` False (and `value` zero) if it was closed.
-    Fair among those that are ready; blocks while none is, for ever if all are nil. In compiled code only.
+    channels: a go.List of channels, or a tuple of channels with one type of elements. Nil ones are left out. `i` is
+    the index of the channel, `value` what it gave, `ok` False (and `value` zero) if it was closed.
+    Fair among those that are ready; blocks while none is, for ever if all are nil or if there are none. Raises
+    MemoryError if there is no memory for so many cases. In compiled code only.
     """
     raise TypeError("go.select_recv(channels) works inside a @go.func")
 
@@ -240,8 +243,10 @@ class _SelectRecv(AbstractTemplate):
     def generic(self, args, kws):
         lower.require_go(self.context, "go.select_recv")
         if len(args) != 1 or kws:
-            raise errors.TypingError("go.select_recv(channels) takes one argument, a tuple of channels")
+            raise errors.TypingError("go.select_recv(channels) takes one argument, a list or tuple of channels")
         channels = args[0]
+        if isinstance(channels, ListType) and isinstance(channels.dtype, ChanType):
+            return signature(types.Tuple((types.int64, channels.dtype.dtype, types.boolean)), channels)
         if isinstance(channels, types.BaseTuple) and all(isinstance(t, ChanType) for t in channels):
             if isinstance(channels, types.UniTuple):
                 element = channels.dtype.dtype
@@ -253,7 +258,8 @@ class _SelectRecv(AbstractTemplate):
                     f"go.select(label=go.recv(ch), ...) takes a mix"
                 )
         raise errors.TypingError(
-            f"go.select_recv(channels) takes a tuple of one or more channels, such as (a, b, c), not {channels}"
+            f"go.select_recv(channels) takes a go.List of channels, or a tuple of one or more such as (a, b, c), not "
+            f"{channels}"
         )
 
 
@@ -267,6 +273,19 @@ def _lower_select_recv(context, b, sig, args):
         cases.put(i, RECV, b.extract_value(args[0], i), slot)
     outcome = cases.select(context, lir.Constant(i8, 1))
     value = context.unpack_value(b, channels.dtype.dtype, slot)
+    return context.make_tuple(b, sig.return_type, (_index_of(b, outcome), value, _was_ok(b, outcome)))
+
+
+@lower_builtin(select_recv, ListType)
+def _lower_select_recv_list(context, b, sig, args):
+    dtype = sig.args[0].dtype.dtype
+    slot = element_slot(context, b, dtype)
+    b.store(lir.Constant(slot.type.pointee, None), slot)
+    outcome = lower.call_runtime(context, b, "go.selectrecv", i64, [args[0], b.ptrtoint(slot, i64)])
+    with b.if_then(b.icmp_signed("<", outcome, const(0)), likely=False):
+        leave_if_ended(context, b, outcome)
+        raise_out_of_memory(context, b, const(Sudog.size))
+    value = context.unpack_value(b, dtype, slot)
     return context.make_tuple(b, sig.return_type, (_index_of(b, outcome), value, _was_ok(b, outcome)))
 
 

@@ -1,0 +1,126 @@
+"""Lists: arrays of the collected heap that grow.
+
+Stands for: src/runtime/slice.go at 41dbcc19ef09 (growslice, slicecopy). Go's slice is a view of an array that may move
+away under it; what Python's programmers expect is a list: one object, with one length, however many refer to it.
+
+A List is an object with a length, a capacity and a buffer; user code reads and writes elements inline (types/list.py)
+and comes here to grow, to open and to close gaps, and to copy.
+
+* LI1  The buffer never shrinks and is replaced only by a longer one, which is stored before `cap`, which is stored
+       before a greater `len`; readers load them in the opposite order. So who reads or writes a list while another
+       goroutine changes it may see old elements, or lose one, but never touches memory that is not the list's.
+* LI2  What lies in the buffer behind `len` is zero: nothing there keeps an object alive.
+* LI3  `cases` is memory for a select over the channels in the list (select.py): taken while one goes on, and put back.
+
+Everything here needs a P: elements are copied by typedmemmove, pointer stores are plain.
+"""
+
+from __future__ import annotations
+
+from gopark.compiler.image import WITH_P, fn
+from gopark.compiler.structs import struct
+from gopark.runtime.malloc import mallocgc, newobject
+from gopark.runtime.mbarrier import typedmemmove
+from gopark.runtime.prims import addr, load, memclr, memmove, ptr, store, typedesc
+from gopark.runtime.runtime2 import Memory, Type
+
+MaxBuffer = 1 << 40  # bytes
+
+
+@struct
+class List:
+    len: int
+    cap: int
+    buf: Memory
+    elemtype: Type
+    cases: Memory  # LI3
+
+
+@fn(inline=False, entered=WITH_P)
+def makelist(elemtype: Type) -> List:
+    """An empty list; nil if there is no memory."""
+    o = newobject(typedesc(List))
+    if o is None:
+        return None
+    l = ptr(List, addr(o))
+    l.elemtype = elemtype
+    return l
+
+
+@fn
+def moveelems(elemtype: Type, to: int, frm: int, n: int):
+    """Copy n elements; the ranges may overlap."""
+    size = elemtype.size
+    if elemtype.ptrwords == 0:
+        memmove(to, frm, n * size)
+    elif to < frm:
+        for i in range(n):
+            typedmemmove(elemtype, to + i * size, frm + i * size)
+    else:
+        for k in range(n):
+            i = n - 1 - k
+            typedmemmove(elemtype, to + i * size, frm + i * size)
+
+
+@fn(inline=False, entered=WITH_P)
+def growslice(l: List, more: int) -> int:
+    """Make room for `more` elements behind the last one; 0 if there is no memory. The capacity doubles. LI1."""
+    need = load(l, "len") + more
+    if need <= load(l, "cap"):
+        return 1
+    cap = 2 * l.cap
+    if cap < 4:
+        cap = 4
+    if cap < need:
+        cap = need
+    size = l.elemtype.size
+    if size > 0:
+        if cap > MaxBuffer // size:
+            return 0
+        buf = mallocgc(size * cap, l.elemtype, cap)
+        if buf is None:
+            return 0
+        moveelems(l.elemtype, addr(buf), addr(l.buf), l.len)
+        l.buf = buf
+    store(l, "cap", cap)
+    return 1
+
+
+@fn(inline=False, entered=WITH_P)
+def opengap(l: List, i: int, n: int) -> int:
+    """Make room for n elements before the i-th; what lies there is for the caller to overwrite. 0: no memory."""
+    if growslice(l, n) == 0:
+        return 0
+    size = l.elemtype.size
+    base = addr(l.buf)
+    moveelems(l.elemtype, base + (i + n) * size, base + i * size, l.len - i)
+    store(l, "len", l.len + n)
+    return 1
+
+
+@fn(inline=False, entered=WITH_P)
+def closegap(l: List, i: int, n: int):
+    """Take n elements out, from the i-th on. LI2."""
+    size = l.elemtype.size
+    base = addr(l.buf)
+    rest = l.len - n
+    moveelems(l.elemtype, base + i * size, base + (i + n) * size, rest - i)
+    store(l, "len", rest)
+    memclr(base + rest * size, n * size)
+
+
+@fn(inline=False, entered=WITH_P)
+def copyslice(l: List, start: int, step: int, n: int) -> List:
+    """A new list of the n elements l[start], l[start + step] ...; nil if there is no memory."""
+    made = makelist(l.elemtype)
+    if made is None or growslice(made, n) == 0:
+        return None
+    size = l.elemtype.size
+    frm = addr(l.buf) + start * size
+    if step == 1:
+        moveelems(l.elemtype, addr(made.buf), frm, n)
+    else:
+        for i in range(n):
+            moveelems(l.elemtype, addr(made.buf) + i * size, frm + i * step * size, 1)
+    store(made, "len", n)
+    return made
