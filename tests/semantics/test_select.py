@@ -880,7 +880,10 @@ def of_two_arguments():
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (of_a_channel, r"takes a go.List of channels, or a tuple of one or more such as \(a, b, c\), not chan\(int64\)"),
+        (
+            of_a_channel,
+            r"takes a go.List of channels, or a tuple of one or more such as \(a, b, c\), not chan\(int64\)",
+        ),
         (of_a_mix, r"the channels carry different types (?s:.*)go.select\(label=go.recv\(ch\), ...\) takes a mix"),
         (of_nothing, "takes a go.List of channels, or a tuple of one or more"),
         (of_two_arguments, "takes one argument, a list or tuple of channels"),
