@@ -882,7 +882,7 @@ def of_two_arguments():
     [
         (
             of_a_channel,
-            r"takes a go.List of channels, or a tuple of one or more such as \(a, b, c\), not chan\(int64\)",
+            r"takes a go.List of channels, or a tuple (.*) such as \(a, b, c\), not chan\(int64\)",
         ),
         (of_a_mix, r"the channels carry different types (?s:.*)go.select\(label=go.recv\(ch\), ...\) takes a mix"),
         (of_nothing, "takes a go.List of channels, or a tuple of one or more"),
