@@ -14,6 +14,7 @@ import pytest
 
 import gopark as go
 from tests.semantics.elements import recv_into, select_either, send_from
+from tests.semantics.turns import let_others_run, wait_for
 
 Pair = tuple[int, float]
 Unit = tuple[()]
@@ -56,18 +57,6 @@ def send_noted(ch, log, at):
     log[at] = 1
     ch.send(-1)
     log[at] = 2
-
-
-@go.func
-def wait_for(log, at, mark):
-    while log[at] < mark:
-        go.gosched()
-
-
-@go.func
-def let_others_run(rounds):
-    for _ in range(rounds):
-        go.gosched()
 
 
 @go.func

@@ -19,6 +19,7 @@ from numba import types
 
 import gopark as go
 from tests.semantics import subprocesses
+from tests.semantics.turns import let_others_run
 
 gettid = types.ExternalFunction("gettid", types.int32())
 
@@ -30,22 +31,10 @@ class Shared:
 
 
 @go.func
-def wait_for(log, at, mark):
-    while log[at] < mark:
-        go.gosched()
-
-
-@go.func
 def spin_for(log, at, mark):
     """Wait without yielding."""
     while log[at] != mark:
         go.monotonic()
-
-
-@go.func
-def let_others_run(rounds):
-    for _ in range(rounds):
-        go.gosched()
 
 
 @go.func

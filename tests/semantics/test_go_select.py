@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import gopark as go
+from tests.semantics.turns import let_others_run, wait_for
 
 Ints = go.Chan[int]
 
@@ -24,18 +25,6 @@ class Item:
 @go.struct
 class Nil:
     ints: go.Chan[int]
-
-
-@go.func
-def wait_for(log, at, mark):
-    while log[at] < mark:
-        go.gosched()
-
-
-@go.func
-def let_others_run(rounds):
-    for _ in range(rounds):
-        go.gosched()
 
 
 # ---- one moment, not several

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import gopark as go
+from tests.semantics.turns import let_others_run, wait_for
 
 
 @go.struct
@@ -22,18 +23,6 @@ class Shifted:
     c: np.int8
     second: go.WaitGroup
     d: bool
-
-
-@go.func
-def wait_for(log, at, mark):
-    while log[at] < mark:
-        go.gosched()
-
-
-@go.func
-def let_others_run(rounds):
-    for _ in range(rounds):
-        go.gosched()
 
 
 # ---- TestWaitGroup

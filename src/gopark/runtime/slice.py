@@ -6,9 +6,10 @@ away under it; what Python's programmers expect is a list: one object, with one 
 A List is an object with a length, a capacity and a buffer; user code reads and writes elements inline (types/list.py)
 and comes here to grow, to open and to close gaps, and to copy.
 
-* LI1  The buffer never shrinks and is replaced only by a longer one, which is stored before `cap`, which is stored
-       before a greater `len`; readers load them in the opposite order. So who reads or writes a list while another
-       goroutine changes it may see old elements, or lose one, but never touches memory that is not the list's.
+* LI1  The capacity only grows, one goroutine at a time (`lock`): a longer buffer is stored before its `cap`, which is
+       stored before a greater `len`; readers load them in the opposite order, and each function loads `len` once. So
+       who reads or writes a list while another goroutine changes it may see old elements, or lose some, but never
+       touches memory that is not the list's.
 * LI2  What lies in the buffer behind `len` is zero: nothing there keeps an object alive.
 * LI3  `cases` is memory for a select over the channels in the list (select.py): taken while one goes on, and put back.
 
@@ -18,11 +19,12 @@ Everything here needs a P: elements are copied by typedmemmove, pointer stores a
 from __future__ import annotations
 
 from gopark.compiler.image import WITH_P, fn
-from gopark.compiler.structs import struct
+from gopark.compiler.structs import Embed, struct
+from gopark.runtime.lock_futex import spinlock, spinunlock
 from gopark.runtime.malloc import mallocgc, newobject
 from gopark.runtime.mbarrier import typedmemmove
 from gopark.runtime.prims import addr, load, memclr, memmove, ptr, store, typedesc
-from gopark.runtime.runtime2 import Memory, Type
+from gopark.runtime.runtime2 import Memory, Mutex, Type
 
 MaxBuffer = 1 << 40  # bytes
 
@@ -34,6 +36,7 @@ class List:
     buf: Memory
     elemtype: Type
     cases: Memory  # LI3
+    lock: Embed[Mutex]  # LI1
 
 
 @fn(inline=False, entered=WITH_P)
@@ -64,46 +67,61 @@ def moveelems(elemtype: Type, to: int, frm: int, n: int):
 
 @fn(inline=False, entered=WITH_P)
 def growslice(l: List, more: int) -> int:
-    """Make room for `more` elements behind the last one; 0 if there is no memory. The capacity doubles. LI1."""
-    need = load(l, "len") + more
-    if need <= load(l, "cap"):
-        return 1
-    cap = 2 * l.cap
-    if cap < 4:
-        cap = 4
-    if cap < need:
-        cap = need
+    """Make room for `more` elements behind the last one; 0 if there is no memory. The capacity doubles."""
     size = l.elemtype.size
-    if size > 0:
-        if cap > MaxBuffer // size:
+    while True:
+        cap = load(l, "cap")
+        need = load(l, "len") + more
+        if need <= cap:
+            return 1
+        newcap = 2 * cap
+        if newcap < 4:
+            newcap = 4
+        if newcap < need:
+            newcap = need
+        if size > 0 and newcap > MaxBuffer // size:
             return 0
-        buf = mallocgc(size * cap, l.elemtype, cap)
+        buf = mallocgc(size * newcap, l.elemtype, newcap)
         if buf is None:
             return 0
-        moveelems(l.elemtype, addr(buf), addr(l.buf), l.len)
-        l.buf = buf
-    store(l, "cap", cap)
-    return 1
+        spinlock(l.lock)
+        unchanged = l.cap == cap
+        if unchanged:
+            moveelems(l.elemtype, addr(buf), addr(l.buf), load(l, "len"))
+            l.buf = buf
+            store(l, "cap", newcap)
+        spinunlock(l.lock)
+        if unchanged:
+            return 1
 
 
 @fn(inline=False, entered=WITH_P)
 def opengap(l: List, i: int, n: int) -> int:
     """Make room for n elements before the i-th; what lies there is for the caller to overwrite. 0: no memory."""
-    if growslice(l, n) == 0:
-        return 0
+    while True:
+        if growslice(l, n) == 0:
+            return 0
+        length = load(l, "len")
+        if length + n <= load(l, "cap"):
+            break
+    if i > length:
+        i = length
     size = l.elemtype.size
     base = addr(l.buf)
-    moveelems(l.elemtype, base + (i + n) * size, base + i * size, l.len - i)
-    store(l, "len", l.len + n)
+    moveelems(l.elemtype, base + (i + n) * size, base + i * size, length - i)
+    store(l, "len", length + n)
     return 1
 
 
 @fn(inline=False, entered=WITH_P)
 def closegap(l: List, i: int, n: int):
-    """Take n elements out, from the i-th on. LI2."""
+    """Take n elements out, from the i-th on; nothing if they are not there any more. LI2."""
+    length = load(l, "len")
+    rest = length - n
+    if rest < i:
+        return
     size = l.elemtype.size
     base = addr(l.buf)
-    rest = l.len - n
     moveelems(l.elemtype, base + i * size, base + (i + n) * size, rest - i)
     store(l, "len", rest)
     memclr(base + rest * size, n * size)

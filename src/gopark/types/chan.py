@@ -49,12 +49,8 @@ class Generic(type):
         raise NotImplementedError
 
 
-class Chan(metaclass=Generic):
-    """`Chan[T]` in annotations: a channel of T. Channels are made by `go.chan(T, cap)`.
-
-    T may be anything a slot may hold (int, float, bool, NumPy scalars, structs, channels, tuples of these), up to 64
-    KiB.
-    """
+class Alias(metaclass=Generic):
+    """`Chan[int]`, `List[int]`: the type of a slot in annotations."""
 
     def __init__(self, element):
         self.element = element
@@ -63,7 +59,15 @@ class Chan(metaclass=Generic):
         return cls(element)
 
     def __repr__(self):
-        return f"Chan[{getattr(self.element, '__name__', self.element)}]"
+        return f"{type(self).__name__}[{getattr(self.element, '__name__', self.element)}]"
+
+
+class Chan(Alias):
+    """`Chan[T]` in annotations: a channel of T. Channels are made by `go.chan(T, cap)`.
+
+    T may be anything a slot may hold (int, float, bool, NumPy scalars, structs, channels, tuples of these), up to 64
+    KiB.
+    """
 
     def __gopark_type__(self, resolve):
         return ChanType(resolve(self.element))
@@ -73,10 +77,14 @@ class Chan(metaclass=Generic):
         return ElementSpec(ChanType(element))
 
 
-class ChanType(Nillable, types.Hashable, types.IterableType):
+class Container(Nillable, types.Hashable, types.IterableType):
+    """A reference to an object of the collected heap that holds elements of one type, `dtype`."""
+
+    pattern = "{}"  # of the name, around the elements'
+
     def __init__(self, dtype):
         self.dtype = dtype
-        super().__init__(name=f"chan({dtype})")
+        super().__init__(name=self.pattern.format(dtype))
 
     @property
     def key(self):
@@ -84,7 +92,11 @@ class ChanType(Nillable, types.Hashable, types.IterableType):
 
     @property
     def mangling_args(self):
-        return "chan", (self.dtype,)
+        return self.pattern.format(""), (self.dtype,)
+
+
+class ChanType(Container):
+    pattern = "chan({})"
 
     @property
     def iterator_type(self):

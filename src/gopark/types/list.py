@@ -39,9 +39,8 @@ from gopark.compiler.numba_api import (
     typeof_impl,
     types,
 )
-from gopark.compiler.structs import Nillable
 from gopark.runtime import slice as runtime
-from gopark.types.chan import ElementSpec, Generic
+from gopark.types.chan import Alias, Container, ElementSpec
 from gopark.types.struct import descriptor, raise_out_of_memory
 
 LEN, CAP, BUF = (runtime.List.fields[name][0] for name in ("len", "cap", "buf"))
@@ -50,7 +49,7 @@ LEN, CAP, BUF = (runtime.List.fields[name][0] for name in ("len", "cap", "buf"))
 # ---- the Python side
 
 
-class List(metaclass=Generic):
+class List(Alias):
     """`List[T]`: a list of T in the collected heap. `go.List[int]()` makes an empty one, inside a @go.func.
 
     T may be anything a slot may hold. An alias at module level (`Ints = go.List[int]`) names the type in annotations
@@ -60,15 +59,6 @@ class List(metaclass=Generic):
     A list is a reference, like a struct; `None` is the nil list, which reads as empty and raises NilPointerError when
     written to. Goroutines that share a list take turns by a channel or a Mutex; without that a change may be lost.
     """
-
-    def __init__(self, element):
-        self.element = element
-
-    def __class_getitem__(cls, element):
-        return cls(element)
-
-    def __repr__(self):
-        return f"List[{getattr(self.element, '__name__', self.element)}]"
 
     def __gopark_type__(self, resolve):
         return ListType(resolve(self.element))
@@ -81,18 +71,8 @@ class List(metaclass=Generic):
         raise TypeError(f"go.{self}() makes a list inside a @go.func; handles for Python do not exist yet")
 
 
-class ListType(Nillable, types.Hashable, types.IterableType):
-    def __init__(self, dtype):
-        self.dtype = dtype
-        super().__init__(name=f"List[{dtype}]")
-
-    @property
-    def key(self):
-        return self.dtype
-
-    @property
-    def mangling_args(self):
-        return "List", (self.dtype,)
+class ListType(Container):
+    pattern = "List[{}]"
 
     @property
     def iterator_type(self):
@@ -331,10 +311,15 @@ def _append(context, b, sig, args):
     ty = sig.args[0]
     value, element = args
     lower.check_nil(context, b, value, "append")
-    full = b.icmp_signed(">=", _word(b, value, LEN), _word(b, value, CAP))
-    with b.if_then(full, likely=False):
-        _grow(context, b, ty, value, const(1))
+    again, room = b.append_basic_block("append"), b.append_basic_block("append.room")
+    b.branch(again)
+    b.position_at_end(again)
     n = _word(b, value, LEN)
+    with b.if_then(b.icmp_signed(">=", n, _word(b, value, CAP)), likely=False):
+        _grow(context, b, ty, value, const(1))
+        b.branch(again)  # somebody else may have used the room
+    b.branch(room)
+    b.position_at_end(room)
     _put(context, b, ty, value, n, element)
     _set_length(b, value, b.add(n, const(1)))
     return context.get_dummy_value()
