@@ -416,7 +416,7 @@ def race(goroutines, n):
     for g in range(goroutines):
         go.spawn(scribble, items, n, g + 1, done)
     wrong = 0
-    for g in range(goroutines):
+    for _ in range(goroutines):
         wrong += done.recv()
     return wrong
 
