@@ -24,7 +24,7 @@ from tests.mutants.generator import FILES, PACKAGE, Mutant, Source, mutants
 ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # each builds an image and compiles the storms
 
-# (file and function, operator, a part of what the mutant is called, the audit's words, the storm)
+# (file and function, operator, a part of what the mutant is called, the audit's words, the storm or program)
 FOUND = [
     ("mp.pidleput", "count", "npidle", "the number of idle Ps", "traffic"),
     ("mp.mput", "count", "nmidle", "the number of idle Ms", "traffic"),
@@ -33,6 +33,7 @@ FOUND = [
     ("stack.gfget", "count", "gfreecnt", "the number of free Gs", "trees"),
     ("sema.semacquire", "count", "xadd(root, 'nwait', 1)", "the number of sleepers on a semaphore", "convoys"),
     ("mp.startm", "lock", "no lock of sched.lock", "a lock is not held", "traffic"),
+    ("mp.wakeidle", "check", "a stealable G wakes nobody", "a runnable G beside an idle P", "hogs"),
 ]
 
 
@@ -49,7 +50,7 @@ def mutant_of(function: str, operator: str, part: str) -> Mutant:
 
 
 def run(mutant: Mutant | None, kind: str, seconds: float) -> subprocess.CompletedProcess[str]:
-    """Storms of one kind on two Ps, in a process that imports the mutated copy."""
+    """Storms of one kind on two Ps, or hogs, in a process that imports the mutated copy."""
     with tempfile.TemporaryDirectory(prefix="gopark-mutant-") as scratch:
         copy = Path(scratch) / "src" / "gopark"
         shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
@@ -60,6 +61,8 @@ def run(mutant: Mutant | None, kind: str, seconds: float) -> subprocess.Complete
             file = copy / "runtime" / f"{mutant.file}.py"
             file.write_text(mutant.source(Source(mutant.file).text))
         program = f"from tests.semantics.test_storm import storm; storm({kind!r}, {seconds}, 7)"
+        if kind == "hogs":
+            program = f"from tests.mutants.hogs import run; run({seconds})"
         return subprocess.run(
             [sys.executable, "-c", program],
             env={
@@ -98,7 +101,8 @@ def test_the_audit_finds_its_mutant(found, coming):
     assert re.match(rf"fatal error: audit: {re.escape(found[3])}\b", done.stderr), done.stderr[:500]
 
 
-def test_the_copy_itself_is_sound():
+@pytest.mark.parametrize(("kind", "seconds"), [("ends", 1.0), ("hogs", 5.0)])
+def test_the_copy_itself_is_sound(kind, seconds):
     """The control: the same without a mutation."""
-    done = run(None, "ends", 1.0)
+    done = run(None, kind, seconds)
     assert done.returncode == 0, done.stderr[-2000:]
