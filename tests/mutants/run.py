@@ -67,8 +67,8 @@ UNITS = {
     "runq": "tests/runtime/test_runq.py",
     "mp": "tests/runtime/test_runq.py tests/seed/test_mp.py tests/seed/test_mstart.py tests/runtime/test_virtual.py",
     "lock_futex": "tests/runtime/test_runq.py tests/seed/test_mp.py tests/runtime/test_virtual.py",
-    "proc": "tests/runtime/test_virtual.py tests/crash/test_crash.py",
-    "stack": "tests/crash/test_crash.py tests/seed/test_mp.py",
+    "proc": "tests/runtime/test_virtual.py",
+    "stack": "tests/seed/test_mp.py",
 }
 
 
