@@ -13,7 +13,7 @@ those that wait there.
 * SC1  A finish action runs when the context of the G that left is saved, on the M it left, with that M's P. It is short
        and never blocks. Actions that run without a P belong to g0's loop and come with system calls and stop-the-world.
 * SC2  After `gogo` nothing known about the M before holds: the goroutine may be on another one. `getg()` holds.
-* SC3  Only a claimed G is readied: its step Gwaiting -> Grunnable was a compare-and-swap that exactly one waker won.
+* SC3  Only a claimed G is readied: exactly one waker made its step Gwaiting -> Grunnable (runtime2.py, I2).
 * SC4  ready() puts a G into an empty runnext without waking another M: what is in runnext will run here next, so there
        is nothing to steal. Another M is woken when a G was displaced into the ring, where it can be stolen.
        A G that stays in runnext while its P is busy with a long computation is found by the thread in go.run (runs.py,
