@@ -182,6 +182,13 @@ def extern(module: lir.Module, name: str, result, arguments) -> lir.Function:
     return cgutils.get_or_insert_function(module, lir.FunctionType(result, arguments), name)
 
 
+def emit_prefetch(b, address) -> None:
+    """Ask for the cache line of an address (i8*), to be written soon. Never faults, whatever the address."""
+    declaration = extern(b.module, "llvm.prefetch.p0", void, [i8p, i32, i32, i32])
+    write, keep, data = 1, 3, 1
+    b.call(declaration, [address, *(lir.Constant(i32, v) for v in (write, keep, data))])
+
+
 def data_symbol(module: lir.Module, name: str, ty=i64) -> lir.GlobalVariable:
     """The declaration of an external variable in `module`."""
     found = module.globals.get(name)

@@ -41,6 +41,7 @@ from gopark.compiler.numba_api import (
     cgutils,
     const,
     data_symbol,
+    emit_prefetch,
     errors,
     extern,
     i8p,
@@ -286,9 +287,7 @@ def prefetch(typingctx, address):
     """Ask for the cache line of an address, to be written soon. Never faults, whatever the address."""
 
     def codegen(context, b, sig, args):
-        declaration = extern(b.module, "llvm.prefetch.p0", void, [i8p, i32, i32, i32])
-        write, keep, data = 1, 3, 1
-        b.call(declaration, [b.inttoptr(args[0], i8p), *(lir.Constant(i32, v) for v in (write, keep, data))])
+        emit_prefetch(b, b.inttoptr(args[0], i8p))
         return context.get_dummy_value()
 
     return types.none(I), codegen
