@@ -40,7 +40,8 @@ def main() -> int:
 
 
 def write(document: dict, place: Path) -> None:
-    """Writes bench.md, and bench.svg if there is something to draw, into that directory, which must exist."""
+    """Writes bench.md, and bench.svg if there is something to draw, into that directory, which is made if need be."""
+    place.mkdir(parents=True, exist_ok=True)
     results = [Result.from_json(row) for row in document["rows"]]
     picture = draw(results)
     if picture:

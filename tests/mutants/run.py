@@ -357,7 +357,9 @@ def run(todo: list[Mutant | None], jobs: int, done: Callable[[Mutant | None, str
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", metavar="REGEX", help="the mutants whose names match")
-    parser.add_argument("--operators", metavar="A,B", default=",".join(OPERATORS), help="those of these operators")
+    parser.add_argument(
+        "--operators", metavar="A,B", default=",".join(OPERATORS), help="those of these operators, in this order"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time (default 2)")
     parser.add_argument("--again", action="store_true", help="those with a verdict too")
     parser.add_argument("--control", action="store_true", help="no mutant at all: everything must pass")
@@ -391,7 +393,8 @@ def main() -> int:
     if not arguments.control:
         todo = [
             m
-            for m in mutants(FILES, arguments.operators.split(","))
+            for operator in arguments.operators.split(",")
+            for m in mutants(FILES, [operator])
             if re.search(arguments.only or "", m.name)
             and (arguments.again or record.get(m.name, {}).get("of") != fingerprint(m) or not record[m.name]["killer"])
         ]
