@@ -11,7 +11,6 @@ YES, NO = "True", "False"
 RECHECKS: dict[str, tuple[tuple[str, str, str], ...]] = {
     # ---- the scheduler
     "proc.ready": (("pp.runnext is None", YES, "runnext is overwritten"),),
-    "proc.finish": (("mp.act = ACT_NONE", "pass", "the action stays"),),
     "proc.gopark": (("tick % FAIRNESS != 0", YES, "never by way of the loop"),),
     "proc.nextlocal": (
         ("gp.lockedm is not None", NO, "a locked G is switched away from directly"),

@@ -44,7 +44,7 @@ import pytest
 from gopark.bridge import boot
 from gopark.compiler import cache, image, vetting, wbcheck
 from gopark.compiler.funcinfo import FuncInfo
-from gopark.runtime import load_units
+from gopark.runtime import load_units, prims
 from tests.mutants.generator import FILES, OPERATORS, PACKAGE, Mutant, Source, mutants
 from tests.mutants.survivors import SURVIVORS
 
@@ -113,7 +113,7 @@ def replace_function(mutant: Mutant, scratch: Path) -> None:
     (function,) = [n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == mutant.function]
     flags = __future__.annotations.compiler_flag
     code = compile(ast.Module([function], []), module.__file__, "exec", flags=flags, dont_inherit=True)
-    exec(code, dict(vars(module)))  # registers itself under its symbol
+    exec(code, {**vars(prims), **vars(module)})  # registers itself; a mutant may need one primitive more
     file = scratch / f"{mutant.file}.py"
     file.write_text(text)
     module.__file__ = str(file)  # image.build reads it for the key

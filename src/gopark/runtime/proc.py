@@ -158,7 +158,6 @@ def casgstatus(gp: G, source: int, to: int):
 @fn
 def finish(mp: M, action: int):
     """What is to be done about the G that left. SC1."""
-    mp.act = ACT_NONE
     gp = mp.prev
     if action == ACT_UNLOCK:
         spinunlock(mp.unlock)
@@ -207,7 +206,6 @@ def gswitch(gp: G, to: G, action: int, l: Mutex):
     mp = getg().m  # SC2
     action = mp.act
     if action == ACT_UNLOCK:  # the most frequent one, inline
-        mp.act = ACT_NONE
         spinunlock(mp.unlock)
     elif action != ACT_NONE:
         finish(mp, action)
