@@ -23,7 +23,6 @@ RECHECKS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("sched.runqsize > 0", NO, "no look at the global queue"),
         ("gp is None and tick % FAIRNESS == 0", NO, "does not steal"),
     ),
-    "proc.newproc": (("run is not None and load(run, 'ended') != 0", NO, "no look at run.ended"),),
     "proc.newprocforeign": (("load(sched, 'npidle') != 0", NO, "the first G wakes nobody"),),
     "proc.goexit": (
         ("gp.lockedm is not None", NO, "a dead G stays locked"),

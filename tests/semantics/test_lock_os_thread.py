@@ -7,6 +7,8 @@ import pytest
 from numba import types
 
 import gopark as go
+from gopark.bridge import report
+from gopark.runtime.runtime2 import G, M, Sched, sched
 from tests.semantics.subprocesses import call
 
 HERE = __name__
@@ -278,3 +280,52 @@ def test_misuse_and_python():
     assert go.unlock_os_thread() is None
     with pytest.raises(Exception, match=r"go.lock_os_thread\(\) takes no arguments"):
         go.run(takes_an_argument)
+
+
+# ---- what is left behind
+
+
+@go.func
+def ends_still_bound(times, done):
+    for _ in range(times):
+        go.lock_os_thread()
+    done.done()
+
+
+@go.func
+def unbinds_without_being_bound(done):
+    go.unlock_os_thread()
+    go.unlock_os_thread()
+    go.lock_os_thread()
+    go.unlock_os_thread()
+    go.unlock_os_thread()
+    done.done()
+
+
+@go.func
+def several(n, times):
+    done = go.WaitGroup()
+    done.add(n)
+    for _ in range(n):
+        if times > 0:
+            go.spawn(ends_still_bound, times, done)
+        else:
+            go.spawn(unbinds_without_being_bound, done)
+    done.wait()
+
+
+def bound_gs_and_ms():
+    """How many Gs are bound to an M, and how many Ms believe that they are bound."""
+    gs = sum(report.read(G, g, "lockedm") != 0 for g in report.all_gs())
+    ms, m = 0, report.read(Sched, sched.address, "allm")
+    while m:
+        ms += report.read(M, m, "locked") != 0 or report.read(M, m, "lockedg") != 0
+        m = report.read(M, m, "alllink")
+    return gs, ms
+
+
+@pytest.mark.parametrize("times", [0, 1, 3])
+def test_nobody_stays_bound(procs, times):
+    """Neither who ended bound, nor who took back what it did not have: the next one to use the G, or the M, is free."""
+    go.run(several, 20, times)
+    assert bound_gs_and_ms() == (0, 0)

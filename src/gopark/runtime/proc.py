@@ -355,8 +355,6 @@ def newproc(entry: int, argp: int, n: int, where: int):
     pp = gp.m.p
     newg = gfget(pp)
     gostartcall(newg, run, entry, argp, n, where)
-    if run is not None and load(run, "ended") != 0:
-        newg.preempt = 1  # its entry stub drops the arguments and exits
     id = pp.goidcache
     if id >= load(pp, "goidcacheend"):
         id = newgoids(pp)

@@ -14,8 +14,8 @@ under, marked `ended` and readied, so that it unwinds and gives back what its fr
 set at its next poll; one that never started is let go by its entry stub.
 
 * R1  `run.ended` is set (sequentially consistent) before the first look at allgs. A goroutine made by someone who read
-      the old value exists by the second clean look at the latest, and can make no further one: newproc looks again. So
-      two clean looks in a row mean that nothing of the run is left.
+      the old value exists by the second clean look at the latest, and can make no further one: its entry stub looks
+      again (startended). So two clean looks in a row mean that nothing of the run is left.
 * R2  The claim is made under the G's waitlock, seen again under the lock (I2, I3): the lock word stays valid memory
       because the one who waits there keeps the channel alive, and after it has gone the status or the lock differs.
 * R3  Only the ender touches exit* and tb of a Run, before notewakeup(done); the Python thread reads them afterwards.
