@@ -35,9 +35,11 @@ def killer_of(verdict: Mapping[str, str]) -> str:
 
 
 def reason_for(name: str, survivors: Mapping[str, str]) -> str:
-    """Why it may live: the reason that its name, or the beginning of its name, has in the list."""
-    fitting = [key for key in survivors if name == key or name.startswith(key)]
-    return survivors[max(fitting, key=len)] if fitting else ""
+    """Why it may live: the reason of its name, or of a part of it; "" if none is given."""
+    if name in survivors:
+        return survivors[name]
+    parts = [key for key in survivors if key.startswith("* ") and key[2:] in name]
+    return survivors[parts[0]] if parts else ""
 
 
 def page(made: Sequence[Mutant], record: Mapping[str, Mapping[str, str]], survivors: Mapping[str, str]) -> str:
@@ -54,8 +56,16 @@ def page(made: Sequence[Mutant], record: Mapping[str, Mapping[str, str]], surviv
         lines.append(f"| {operator} | " + " | ".join(str(c) for c in cells) + " |")
     kinds = Counter(no_mutants.values())
     lines += ["", f"No mutants: {', '.join(f'{n} ({what})' for what, n in sorted(kinds.items()))}.", ""]
+    reasons = {name: reason_for(name, survivors) for name, v in verdicts.items() if not killer_of(v)}
+    faults = total.total() - sum(reason.startswith(("equal:", "time:")) for reason in reasons.values())
+    killed = total.total() - total[""]
+    lines += [
+        f"Killed: {killed} of {total.total()}; of the {faults} that could do any harm {killed / faults:.1%}. "
+        f"Generated: {len(made)}, of which {len(made) - len(verdicts)} have no verdict yet.",
+        "",
+    ]
     lines += ["## Those that live", "", "| mutant | why |", "|---|---|"]
-    lines += [f"| {cell(name)} | {reason_for(name, survivors)} |" for name, v in verdicts.items() if not killer_of(v)]
+    lines += [f"| {cell(name)} | {reason} |" for name, reason in reasons.items()]
     lines += ["", "## Who killed each", "", "| mutant | killer | how |", "|---|---|---|"]
     for name, v in verdicts.items():
         if killer_of(v) not in ("", "none"):

@@ -317,6 +317,12 @@ def fingerprint(mutant: Mutant) -> str:
     return hashlib.sha256(source.text.encode()[start:end] + repr(mutant.what).encode()).hexdigest()[:12]
 
 
+def settled(mutant: Mutant, record: dict[str, dict], survivors: bool) -> bool:
+    """Whether the record has a verdict on the mutant as it is now; with `survivors`, one that killed it."""
+    verdict = record.get(mutant.name)
+    return verdict is not None and verdict["of"] == fingerprint(mutant) and bool(verdict["killer"] or not survivors)
+
+
 def load_record() -> dict[str, dict]:
     return json.loads(RECORD.read_text()) if RECORD.exists() else {}
 
@@ -362,6 +368,7 @@ def main() -> int:
     )
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time (default 2)")
     parser.add_argument("--again", action="store_true", help="those with a verdict too")
+    parser.add_argument("--survivors", action="store_true", help="those that nothing killed last time too")
     parser.add_argument("--control", action="store_true", help="no mutant at all: everything must pass")
     parser.add_argument("--page", action="store_true", help="only write docs/internals/mutants.md from the record")
     arguments = parser.parse_args()
@@ -396,7 +403,7 @@ def main() -> int:
             for operator in arguments.operators.split(",")
             for m in mutants(FILES, [operator])
             if re.search(arguments.only or "", m.name)
-            and (arguments.again or record.get(m.name, {}).get("of") != fingerprint(m) or not record[m.name]["killer"])
+            and (arguments.again or not settled(m, record, arguments.survivors))
         ]
     print(f"{len(todo)} mutants", flush=True)
     run(todo, arguments.jobs, done)

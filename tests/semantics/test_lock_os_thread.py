@@ -296,9 +296,6 @@ def ends_still_bound(times, done):
 def unbinds_without_being_bound(done):
     go.unlock_os_thread()
     go.unlock_os_thread()
-    go.lock_os_thread()
-    go.unlock_os_thread()
-    go.unlock_os_thread()
     done.done()
 
 

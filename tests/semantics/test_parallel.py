@@ -3,6 +3,7 @@
 import os
 import time
 
+import numpy as np
 import pytest
 
 import gopark as go
@@ -140,3 +141,26 @@ def test_idle_threads_sleep():
     switches, cpu = call(HERE, "measure_idleness", GOMAXPROCS=2)
     assert switches <= 50
     assert cpu <= 0.02
+
+
+@go.func
+def raises_flag(flag):
+    flag[0] = 1
+
+
+@go.func
+def waits_without_yielding(flag):
+    go.spawn(raises_flag, flag)  # it is the next one of this P, and nobody is woken for it
+    while flag[0] == 0:
+        go.monotonic()
+    return flag[0]
+
+
+def test_who_is_next_behind_one_who_computes_is_stolen():
+    """SC4, R4: an idle P takes it out of runnext, in the last round of stealing."""
+    previous = go.gomaxprocs(2)
+    try:
+        for _ in range(20):
+            assert go.run(waits_without_yielding, np.zeros(1, np.int64)) == 1
+    finally:
+        go.gomaxprocs(previous)
