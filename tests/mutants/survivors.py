@@ -35,6 +35,14 @@ SURVIVORS: dict[str, str] = {
     ),
     "* no second look at the global queue: if sched.runqsize > 0": RARE,
     "proc.findrunnable_nop: no re-check of the queues: workwaits() -> False": RARE,
+    "proc.findrunnable_nop: a dead run is not reported: load(sched, 'npidle') == sched.gomaxprocs -> False": (
+        "time: the thread in go.run looks every 50 ms in any case"
+    ),
+    "proc.workwaits: no look at the global queue: sched.runqsize > 0 -> False": RARE,
+    "proc.workwaits: no look at the rings: not runqempty(sched.allp[i]) -> False": RARE,
+    "mp.wakep: no look before the claim: load(sched, 'nmspinning') != 0 -> False": (
+        "equal: the compare and swap looks itself; the look saves it the line"
+    ),
     "proc.stealwork: always in the same order: (i + offset) % procs -> i": "time: thieves get in each other's way",
     "proc.stealwork: runnext is never stolen: attempt == 3 -> False": BY_TIME,
     "mp.handoffp: always win cas(sched, 'nmspinning', 0, 1)": RARE,
