@@ -19,10 +19,8 @@ the killer and its words. It is for the sources of that day: a mutant whose func
 """
 
 from __future__ import annotations
-import __future__
 
 import argparse
-import ast
 import hashlib
 import json
 import os
@@ -44,8 +42,9 @@ import pytest
 from gopark.bridge import boot
 from gopark.compiler import cache, image, vetting, wbcheck
 from gopark.compiler.funcinfo import FuncInfo
-from gopark.runtime import load_units, prims
+from gopark.runtime import load_units
 from tests.mutants.generator import FILES, OPERATORS, PACKAGE, Mutant, Source, mutants
+from tests.mutants.mutated import define, lowered
 from tests.mutants.survivors import SURVIVORS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -107,16 +106,9 @@ class Progress:
 
 def replace_function(mutant: Mutant, scratch: Path) -> None:
     """The mutated function in place of its original, and the mutated text as what its module was made from."""
-
-    module = sys.modules[f"gopark.runtime.{mutant.file}"]
-    text = mutant.source(Source(mutant.file).text)
-    (function,) = [n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == mutant.function]
-    flags = __future__.annotations.compiler_flag
-    code = compile(ast.Module([function], []), module.__file__, "exec", flags=flags, dont_inherit=True)
-    exec(code, {**vars(prims), **vars(module)})  # registers itself; a mutant may need one primitive more
     file = scratch / f"{mutant.file}.py"
-    file.write_text(text)
-    module.__file__ = str(file)  # image.build reads it for the key
+    file.write_text(define(mutant))
+    sys.modules[f"gopark.runtime.{mutant.file}"].__file__ = str(file)  # image.build reads it for the key
 
 
 def look(mutant: Mutant | None, original: Original, scratch: Path, say: Progress) -> None:
@@ -124,10 +116,7 @@ def look(mutant: Mutant | None, original: Original, scratch: Path, say: Progress
     if mutant is not None:
         replace_function(mutant, scratch)
         say("vet")
-        builder = vetting._Sketch(f"gopark.runtime.{mutant.file}")
-        builder.functions = [f for f in builder.functions if f.__name__ == mutant.function]
-        builder.lower()
-        found = wbcheck.check({**original.infos, **builder.infos}, vetting.runtime_roots()).violations
+        found = wbcheck.check({**original.infos, **lowered(mutant)}, vetting.runtime_roots()).violations
         if found:
             say(f"killed vet {found[0].kind}: {found[0].message}")
             return
@@ -140,11 +129,8 @@ def look(mutant: Mutant | None, original: Original, scratch: Path, say: Progress
     storms(say)
     files = TESTS.get(mutant.file, _CORE).split() if mutant is not None else sorted({*" ".join(TESTS.values()).split()})
     paths = [p for p in (ROOT / "tests" / "semantics" / f"{f}.py" for f in files) if p.exists()]
-    ignored = [f"--deselect={t}" for t in os.environ.get("GOPARK_MUTANTS_DESELECT", "").split()]
     say("test")
-    pytest.main(
-        ["-x" if mutant is not None else "-q", "-q", "-p", "no:cacheprovider", *ignored, *map(str, paths)], [say]
-    )
+    pytest.main(["-x" if mutant is not None else "-q", "-q", "-p", "no:cacheprovider", *map(str, paths)], [say])
 
 
 def storms(say: Progress) -> None:

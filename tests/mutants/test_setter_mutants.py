@@ -5,17 +5,14 @@ of them. That is what `gopark vet` does with a mutated copy of the sources (test
 """
 
 from __future__ import annotations
-import __future__
-
-import ast
-import sys
 
 import pytest
 
 from gopark.compiler import image, vetting, wbcheck
 from gopark.compiler.funcinfo import FuncInfo
 from gopark.runtime import load_units
-from tests.mutants.generator import Mutant, Source, mutants, setter_mutants
+from tests.mutants.generator import Mutant, mutants, setter_mutants
+from tests.mutants.mutated import define, lowered
 
 
 @pytest.fixture(scope="module")
@@ -24,33 +21,14 @@ def infos() -> dict[str, FuncInfo]:
     return vetting.sketch(units)
 
 
-def lowered(mutant: Mutant) -> tuple[str, FuncInfo]:
-    """The mutated function: its symbol, and what lowering writes down about it."""
-    source = Source(mutant.file)
-    (function,) = [
-        node
-        for node in ast.parse(mutant.source(source.text)).body
-        if isinstance(node, ast.FunctionDef) and node.name == mutant.function
-    ]
-    module = sys.modules[f"gopark.runtime.{mutant.file}"]
-    flags = __future__.annotations.compiler_flag
-    code = compile(ast.Module([function], []), module.__file__, "exec", flags=flags, dont_inherit=True)
-    registered = image.RuntimeFunction.BY_SYMBOL
-    symbol = f"go.{mutant.function}"
+def violations(infos, mutant: Mutant) -> list[wbcheck.Violation]:
+    registered, symbol = image.RuntimeFunction.BY_SYMBOL, f"go.{mutant.function}"
     original = registered[symbol]
     try:
-        exec(code, dict(vars(module)))
-        builder = vetting._Sketch(module.__name__)
-        builder.functions = [registered[symbol]]
-        builder.lower()
+        define(mutant)
+        return wbcheck.check({**infos, **lowered(mutant)}, vetting.runtime_roots()).violations
     finally:
         registered[symbol] = original
-    return symbol, builder.infos[symbol]
-
-
-def violations(infos, mutant: Mutant) -> list[wbcheck.Violation]:
-    symbol, info = lowered(mutant)
-    return wbcheck.check({**infos, symbol: info}, vetting.runtime_roots()).violations
 
 
 def test_the_generator_finds_every_setter():

@@ -184,7 +184,7 @@ def _constant_string(module, text: str):
     return found.bitcast(i8p)
 
 
-def frame_record(module, function: str, file: str, line: int, package: str = ""):
+def frame_record(module, function: str, file: str, line: int, package: str):
     """The address (i64) of a constant {char *function, *file; int64 line; char *module of the function}."""
     name = f"go.frame.{function}.{file}.{line}"
     found = module.globals.get(name)

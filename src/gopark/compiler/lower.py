@@ -260,40 +260,38 @@ def declare_nillable(cls, by_identity: bool = True) -> None:
                     return signature(types.boolean, a, b)
                 return None
 
-    if by_identity:
-        _declare_truth(cls)
+    if not by_identity:
+        return
 
-
-def _declare_truth(cls) -> None:
-    """What is not nil is true."""
-
-    @lower_cast(cls, types.boolean)
-    def _to_bool(context, builder, fromty, toty, val):
-        return cgutils.is_not_null(builder, val)
-
-    @infer_global(bool)
-    class _Truth(AbstractTemplate):
-        def generic(self, args, kws):
-            return signature(types.boolean, args[0]) if isinstance(args[0], cls) else None
-
-    @infer_global(operator.not_)
-    class _Not(AbstractTemplate):
-        def generic(self, args, kws):
-            return signature(types.boolean, args[0]) if isinstance(args[0], cls) else None
-
-    @lower_builtin(operator.not_, cls)
-    def _lower_not(context, builder, sig, args):
-        return cgutils.is_null(builder, args[0])
-
-    @lower_builtin(bool, cls)
-    def _lower_truth(context, builder, sig, args):
-        return cgutils.is_not_null(builder, args[0])
+    declare_truth(cls, cgutils.is_not_null)
 
     @overload(operator.truth)
     def _overload_truth(v):
         if isinstance(v, cls):
             return lambda v: v is not None
         return None
+
+
+def declare_truth(cls, emit) -> None:
+    """When a value of that type is true, as a condition, in `bool` and in `not`: emit(builder, value) is the i1."""
+
+    @infer_global(bool)
+    @infer_global(operator.not_)
+    class _Truth(AbstractTemplate):
+        def generic(self, args, kws):
+            return signature(types.boolean, args[0]) if isinstance(args[0], cls) else None
+
+    @lower_cast(cls, types.boolean)
+    def _to_bool(context, builder, fromty, toty, val):
+        return emit(builder, val)
+
+    @lower_builtin(bool, cls)
+    def _lower_truth(context, builder, sig, args):
+        return emit(builder, args[0])
+
+    @lower_builtin(operator.not_, cls)
+    def _lower_not(context, builder, sig, args):
+        return builder.not_(emit(builder, args[0]))
 
 
 declare_nillable(Pointer)

@@ -128,17 +128,20 @@ def closegap(l: List, i: int, n: int):
 
 
 @fn(inline=False, entered=WITH_P)
-def copyslice(l: List, start: int, step: int, n: int) -> List:
-    """A new list of the n elements l[start], l[start + step] ...; nil if there is no memory."""
-    made = makelist(l.elemtype)
+def copyslice(l: List, elemtype: Type, start: int, step: int, n: int) -> List:
+    """A new list of the n elements l[start], l[start + step] ..., which are of that type; nil if there is no memory. If
+    n is 0, l may be nil."""
+    made = makelist(elemtype)
     if made is None or growslice(made, n) == 0:
         return None
-    size = l.elemtype.size
+    if n == 0:
+        return made
+    size = elemtype.size
     frm = addr(l.buf) + start * size
     if step == 1:
-        moveelems(l.elemtype, addr(made.buf), frm, n)
+        moveelems(elemtype, addr(made.buf), frm, n)
     else:
         for i in range(n):
-            moveelems(l.elemtype, addr(made.buf) + i * size, frm + i * step * size, 1)
+            moveelems(elemtype, addr(made.buf) + i * size, frm + i * step * size, 1)
     store(made, "len", n)
     return made

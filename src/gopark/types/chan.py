@@ -42,11 +42,8 @@ from gopark.types.struct import descriptor, raise_out_of_memory
 
 
 class Generic(type):
-    """A class that an index tells its elements: Chan, List. The metaclass lets compiled code see it before that."""
-
-    def named(cls, element):
-        """The type of `cls[element]` as a value in compiled code."""
-        raise NotImplementedError
+    """A class that an index tells its elements: Chan, List. The metaclass lets compiled code see it before that. The
+    class's `named(element)` is the type of `cls[element]` as a value in compiled code."""
 
 
 class Alias(metaclass=Generic):
@@ -81,6 +78,7 @@ class Container(Nillable, types.Hashable, types.IterableType):
     """A reference to an object of the collected heap that holds elements of one type, `dtype`."""
 
     pattern = "{}"  # of the name, around the elements'
+    iterator: type[ContainerIterator]  # what iterates over it
 
     def __init__(self, dtype):
         self.dtype = dtype
@@ -94,19 +92,23 @@ class Container(Nillable, types.Hashable, types.IterableType):
     def mangling_args(self):
         return self.pattern.format(""), (self.dtype,)
 
-
-class ChanType(Container):
-    pattern = "chan({})"
-
     @property
     def iterator_type(self):
-        return ChanIterator(self)
+        return self.iterator(self)
 
 
-class ChanIterator(types.SimpleIteratorType):
-    def __init__(self, channel):
-        self.channel = channel
-        super().__init__(f"iter({channel})", channel.dtype)
+class ContainerIterator(types.SimpleIteratorType):
+    def __init__(self, container):
+        self.container = container
+        super().__init__(f"iter({container})", container.dtype)
+
+
+class ChanIterator(ContainerIterator):
+    pass
+
+
+class ChanType(Container):
+    pattern, iterator = "chan({})", ChanIterator
 
 
 @register_model(ChanType)
@@ -415,7 +417,7 @@ def _getiter(context, b, sig, args):
 @lower_builtin("iternext", ChanIterator)
 @iternext_impl(RefType.NEW)
 def _iternext(context, b, sig, args, result):
-    value, ok = _emit_recv(context, b, sig.args[0].channel.dtype, args[0], True)
+    value, ok = _emit_recv(context, b, sig.args[0].container.dtype, args[0], True)
     result.set_valid(ok)
     with b.if_then(ok):
         result.yield_(value)

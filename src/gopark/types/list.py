@@ -29,7 +29,6 @@ from gopark.compiler.numba_api import (
     iternext_impl,
     lir,
     lower_builtin,
-    lower_cast,
     models,
     overload,
     overload_method,
@@ -40,7 +39,7 @@ from gopark.compiler.numba_api import (
     types,
 )
 from gopark.runtime import slice as runtime
-from gopark.types.chan import Alias, Container, ElementSpec
+from gopark.types.chan import Alias, Container, ContainerIterator, ElementSpec
 from gopark.types.struct import descriptor, raise_out_of_memory
 
 LEN, CAP, BUF = (runtime.List.fields[name][0] for name in ("len", "cap", "buf"))
@@ -71,18 +70,12 @@ class List(Alias):
         raise TypeError(f"go.{self}() makes a list inside a @go.func; handles for Python do not exist yet")
 
 
+class ListIterator(ContainerIterator):
+    pass
+
+
 class ListType(Container):
-    pattern = "List[{}]"
-
-    @property
-    def iterator_type(self):
-        return ListIterator(self)
-
-
-class ListIterator(types.SimpleIteratorType):
-    def __init__(self, container):
-        self.container = container
-        super().__init__(f"iter({container})", container.dtype)
+    pattern, iterator = "List[{}]", ListIterator
 
 
 class ListClass(types.Callable, ElementSpec):
@@ -200,31 +193,7 @@ def _lower_length(context, b, sig, args):
     return _length(b, args[0])
 
 
-@infer_global(bool)
-class _Truth(AbstractTemplate):
-    def generic(self, args, kws):
-        return signature(types.boolean, args[0]) if isinstance(args[0], ListType) else None
-
-
-@lower_builtin(bool, ListType)
-def _lower_truth(context, b, sig, args):
-    return b.icmp_signed("!=", _length(b, args[0]), const(0))
-
-
-@lower_cast(ListType, types.boolean)
-def _to_boolean(context, b, fromty, toty, value):
-    return b.icmp_signed("!=", _length(b, value), const(0))
-
-
-@infer_global(operator.not_)
-class _Not(AbstractTemplate):
-    def generic(self, args, kws):
-        return signature(types.boolean, args[0]) if isinstance(args[0], ListType) else None
-
-
-@lower_builtin(operator.not_, ListType)
-def _lower_not(context, b, sig, args):
-    return b.icmp_signed("==", _length(b, args[0]), const(0))
+lower.declare_truth(ListType, lambda b, value: b.icmp_signed("!=", _length(b, value), const(0)))
 
 
 @infer_global(operator.getitem)
@@ -361,21 +330,13 @@ def _closegap(typingctx, container, i, n):
 @intrinsic
 def _copyslice(typingctx, container, start, step, n):
     def codegen(context, b, sig, args):
-        size = b.mul(args[3], const(size_and_alignment(sig.args[0].dtype)[0]))
-        return _or_no_memory(context, b, "go.copyslice", list(args), size)
+        value, *range_of = args
+        dtype = sig.return_type.dtype
+        arguments = [value, descriptor(context, b, "value", dtype), *range_of]
+        size = b.add(const(runtime.List.size), b.mul(args[3], const(size_and_alignment(dtype)[0])))
+        return _or_no_memory(context, b, "go.copyslice", arguments, size)
 
     return container(container, types.int64, types.int64, types.int64), codegen
-
-
-@intrinsic
-def _empty(typingctx, container):
-    """A new list of the same elements."""
-
-    def codegen(context, b, sig, args):
-        desc = descriptor(context, b, "value", sig.return_type.dtype)
-        return _or_no_memory(context, b, "go.makelist", [desc], runtime.List.size)
-
-    return container(container), codegen
 
 
 @overload_method(ListType, "pop")
@@ -432,7 +393,7 @@ def _clear(items):
 
 @overload_method(ListType, "copy")
 def _copy(items):
-    return lambda items: _copyslice(items, 0, 1, len(items)) if len(items) > 0 else _empty(items)
+    return lambda items: _copyslice(items, 0, 1, len(items))
 
 
 @overload_method(ListType, "index")
@@ -568,7 +529,7 @@ def _slice(items, s):
         def get_slice(items, s):
             start, stop, step = s.indices(len(items))
             n = max(0, (stop - start + (step - 1 if step > 0 else step + 1)) // step)
-            return _copyslice(items, start, step, n) if n > 0 else _empty(items)
+            return _copyslice(items, start, step, n)
 
         return get_slice
     return None

@@ -266,27 +266,34 @@ class _SelectRecv(AbstractTemplate):
 @lower_builtin(select_recv, types.UniTuple)
 def _lower_select_recv(context, b, sig, args):
     channels = sig.args[0]
-    slot = element_slot(context, b, channels.dtype.dtype)  # one for all: only the case that happens writes it
-    b.store(lir.Constant(slot.type.pointee, None), slot)
+    slot = _zeroed_slot(context, b, channels.dtype.dtype)  # one for all: only the case that happens writes it
     cases = _Cases(b, channels.count)
     for i in range(channels.count):
         cases.put(i, RECV, b.extract_value(args[0], i), slot)
     outcome = cases.select(context, lir.Constant(i8, 1))
-    value = context.unpack_value(b, channels.dtype.dtype, slot)
-    return context.make_tuple(b, sig.return_type, (_index_of(b, outcome), value, _was_ok(b, outcome)))
+    return _received(context, b, sig.return_type, outcome, slot)
 
 
 @lower_builtin(select_recv, ListType)
 def _lower_select_recv_list(context, b, sig, args):
-    dtype = sig.args[0].dtype.dtype
-    slot = element_slot(context, b, dtype)
-    b.store(lir.Constant(slot.type.pointee, None), slot)
+    slot = _zeroed_slot(context, b, sig.args[0].dtype.dtype)
     outcome = lower.call_runtime(context, b, "go.selectrecv", i64, [args[0], b.ptrtoint(slot, i64)])
     with b.if_then(b.icmp_signed("<", outcome, const(0)), likely=False):
         leave_if_ended(context, b, outcome)
         raise_out_of_memory(context, b, const(Sudog.size))
-    value = context.unpack_value(b, dtype, slot)
-    return context.make_tuple(b, sig.return_type, (_index_of(b, outcome), value, _was_ok(b, outcome)))
+    return _received(context, b, sig.return_type, outcome, slot)
+
+
+def _zeroed_slot(context, b, ty):
+    slot = element_slot(context, b, ty)
+    b.store(lir.Constant(slot.type.pointee, None), slot)
+    return slot
+
+
+def _received(context, b, ty, outcome, slot):
+    """The tuple (index, value, ok)."""
+    value = context.unpack_value(b, ty.types[1], slot)
+    return context.make_tuple(b, ty, (_index_of(b, outcome), value, _was_ok(b, outcome)))
 
 
 @infer_getattr
