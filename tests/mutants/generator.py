@@ -207,7 +207,11 @@ def checks(source: Source, function: ast.FunctionDef):
     for test, replacement, why in RECHECKS.get(f"{source.file}.{function.name}", ()):
         # an expression and the statement that consists of it are the same place
         found = {
-            source.span(n): n for n in walk(function) if isinstance(n, ast.expr | ast.stmt) and ast.unparse(n) == test
+            source.span(n): n
+            for n in walk(function)
+            if isinstance(n, ast.expr | ast.stmt)
+            and ast.unparse(n) == test
+            and not isinstance(getattr(n, "ctx", None), ast.Store)
         }
         assert found, f"{source.file}.{function.name} has no {test!r} any more: {why}"
         for node in found.values():

@@ -66,7 +66,7 @@ UNITS = {
     "runq": "tests/runtime/test_runq.py",
     "mp": "tests/runtime/test_runq.py tests/seed/test_mp.py tests/seed/test_mstart.py tests/runtime/test_virtual.py",
     "lock_futex": "tests/runtime/test_runq.py tests/seed/test_mp.py tests/runtime/test_virtual.py",
-    "proc": "tests/runtime/test_virtual.py",
+    "proc": "tests/runtime/test_proc.py tests/runtime/test_virtual.py",
     "stack": "tests/seed/test_mp.py",
 }
 
@@ -363,6 +363,7 @@ def main() -> int:
 
         PAGE.write_text(page(mutants(), load_record(), SURVIVORS))
         return 0
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it, and so would tests
     if os.environ.get("GOPARKDEBUG") != "check=2":  # the settings are read once in a process
         os.environ.update(GOPARKDEBUG="check=2", GOMAXPROCS="2")
         os.execv(sys.executable, [sys.executable, "-m", "tests.mutants.run", *sys.argv[1:]])

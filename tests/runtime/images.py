@@ -13,9 +13,9 @@ WORD = 8
 
 
 class Native:
-    """The loaded image of runtime units and of one unit of tests: `lib.t_new(...)` calls the function `go.t_new`."""
+    """The loaded image of runtime units and of units of tests: `lib.t_new(...)` calls the function `go.t_new`."""
 
-    def __init__(self, runtime_units: str, unit: str):
+    def __init__(self, runtime_units: str, *test_units: str):
         from gopark import runtime
         from gopark.compiler import asm_amd64, image
         from gopark.compiler.numba_api import llb
@@ -23,11 +23,12 @@ class Native:
         units = [f"gopark.runtime.{name}" for name in runtime_units.split()]
         for name in units:
             importlib.import_module(name)
-        units.append(unit)
+        units += test_units
         functions = image.RuntimeFunction.BY_SYMBOL
         for symbol in [s for s, f in functions.items() if f.unit not in units]:
             del functions[symbol]  # imported with the package, not part of this image
-        importlib.import_module(unit)  # may define symbols of units that are left out
+        for name in test_units:
+            importlib.import_module(name)  # may define symbols of units that are left out
         built = image.build(
             units, *([f"gopark.runtime.{name}" for name in names] for names in (runtime.HEADERS, runtime.HOOKS))
         )

@@ -1,7 +1,9 @@
-"""The runtime up to mp.py in a process of its own, called from Python with Gs, Ms and Ps that the tests make.
+"""The runtime up to mp.py, or up to proc.py, in a process of its own, called from Python with Gs, Ms and Ps that the
+tests make.
 
-A process has one runtime, so a test decorated with `in_worker` runs in a worker process that has loaded this image; its
-AssertionError comes back. `last_words` forks the worker for what must end in a throw.
+A process has one runtime, so a test decorated with `in_worker` runs in a worker process that has loaded the first of
+these images, one with `in_worker_with_proc` in one that has the second; its AssertionError comes back. `last_words`
+forks the worker for what must end in a throw.
 """
 
 from __future__ import annotations
@@ -13,38 +15,53 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 
 from tests.runtime.images import Native, Record
 
-RUNTIME = (
-    "os_linux lock_futex panic audit symtab traceback persistent hooks mbarrier mheap mcache mbitmap stack runq mp"
-)
+_TO_MP = "os_linux lock_futex panic audit symtab traceback persistent hooks mbarrier mheap mcache mbitmap stack runq mp"
 UNIT = "tests.runtime.scheduler_unit"
+IMAGES = {  # units of the runtime, and of tests
+    "mp": (_TO_MP, UNIT, "tests.runtime.threads_unit"),
+    "proc": (f"{_TO_MP} signal proc", UNIT, "tests.runtime.proc_unit"),
+}
+_image = "mp"  # what this process loads
+
+
+def _choose(image: str) -> None:
+    global _image
+    _image = image
 
 
 @functools.cache
-def pool():
-    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+def pool(image: str):
+    return ProcessPoolExecutor(
+        1, mp_context=multiprocessing.get_context("spawn"), initializer=_choose, initargs=(image,)
+    )
 
 
 def _run(module, name):
     getattr(importlib.import_module(module), name).check()
 
 
-def in_worker(check):
+def in_worker(check, image="mp"):
     """A test whose body runs in the process that has loaded the image."""
 
     def test():
-        pool().submit(_run, check.__module__, check.__name__).result(timeout=300)
+        pool(image).submit(_run, check.__module__, check.__name__).result(timeout=300)
 
     test.__name__, test.__doc__, test.check = check.__name__, check.__doc__, check
     return test
 
 
+in_worker_with_proc = functools.partial(in_worker, image="proc")
+
+
 @functools.cache
 def native() -> Native:
-    lib = Native(RUNTIME, UNIT)
+    lib = Native(*IMAGES[_image])
     lib.t_stackinit()
     return lib
 
@@ -79,6 +96,43 @@ def sched() -> Record:
 
     native()
     return Record(runtime2.Sched, runtime2.sched.address)
+
+
+def fresh() -> Record:
+    """The scheduler with empty lists and zero counts."""
+    s = sched()
+    names = "runqhead runqtail runqsize pidle npidle midle nmidle nmidlelocked nmspinning"
+    for name in names.split():
+        setattr(s, name, 0)
+    return s
+
+
+def owned():
+    """An M that owns a P."""
+    mp, pp = new("M"), new("P")
+    native().t_acquirep(mp.address, pp.address)
+    return mp, pp
+
+
+def eventually(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.001)
+
+
+def behind_the_lock(call, change) -> None:
+    """Let another thread call something that takes sched.lock; once it waits for that, make a change under the lock,
+    and let it go on. Returns when the call has returned."""
+    lib, s = native(), sched()
+    lib.t_lock()
+    thread = threading.Thread(target=call)
+    thread.start()
+    eventually(lambda: s.lock & 0xFFFFFFFF == 2)  # held, and somebody sleeps
+    change()
+    lib.t_unlock()
+    thread.join(20)
+    assert not thread.is_alive(), "the call does not return"
 
 
 def started() -> Record:

@@ -1,8 +1,7 @@
 """Entry points for the tests of queues and of M and P: the runtime's functions, on structs that the tests make.
 
-The image of these tests ends at mp.py. What it needs of the rest are three symbols: `mstart`, where threads begin,
-`gostart`, where goroutines do, and `pokeruns`, which is told that all Ps are idle. No goroutine runs here; the threads
-write down with what they were started.
+No goroutine runs in the images that these are part of. What they need of the rest is here, `pokeruns`, which is told
+that all Ps are idle, and in threads_unit.py, where threads and goroutines would begin; or in proc.py (proc_unit.py).
 """
 
 from __future__ import annotations
@@ -95,6 +94,22 @@ def t_globrunqput(gp: int):
     lock(sched.lock)
     globrunqput(ptr(G, gp))
     unlock(sched.lock)
+
+
+@fn(entered=NO_P)
+def t_lock():
+    lock(sched.lock)
+
+
+@fn(entered=NO_P)
+def t_unlock():
+    unlock(sched.lock)
+
+
+@fn(entered=NO_P)
+def t_globrunqputlocked(gp: int):
+    """The caller holds sched.lock."""
+    globrunqput(ptr(G, gp))
 
 
 @fn(entered=NO_P)
@@ -239,10 +254,7 @@ def t_producer(pp: int, gp: int, idle: int, mp: int, rounds: int) -> int:
             lost += 1
         runqget(ptr(P, pp))
         setPNoWriteBarrier(ptr(M, mp), "nextp", None, "the test")
-        setPNoWriteBarrier(sched, "pidle", None, "the test")
-        setMNoWriteBarrier(sched, "midle", None, "the test")
-        store(sched, "npidle", 0)
-        sched.nmidle = 0
+        forget()
     return lost
 
 
@@ -267,6 +279,48 @@ def t_handoffp(pp: int):
 
 
 @fn(entered=NO_P)
+def t_hands_over(pp: int, rounds: int):
+    for i in range(rounds):
+        meet(2 * i + 1)
+        handoffp(ptr(P, pp))
+        meet(2 * i + 2)
+
+
+@fn(entered=NO_P)
+def t_hands_over_and_counts(pp: int, m1: int, m2: int, rounds: int) -> int:
+    """The same at the same time, with two Ms that sleep: how often not exactly those were told to spin that count as
+    spinning."""
+    wrong = 0
+    for i in range(rounds):
+        mput(ptr(M, m1))
+        mput(ptr(M, m2))
+        meet(2 * i + 1)
+        for _ in range(i % 16):  # the other one has to fetch more lines
+            pause()
+        handoffp(ptr(P, pp))
+        meet(2 * i + 2)
+        spinning = ptr(M, m1).spinning + ptr(M, m2).spinning
+        if spinning != load(sched, "nmspinning") or spinning + load(sched, "npidle") != 2:
+            wrong += 1
+        ptr(M, m1).spinning = 0
+        ptr(M, m2).spinning = 0
+        setPNoWriteBarrier(ptr(M, m1), "nextp", None, "the test")
+        setPNoWriteBarrier(ptr(M, m2), "nextp", None, "the test")
+        forget()
+    return wrong
+
+
+@fn
+def forget():
+    """Nobody is idle and nobody spins."""
+    setPNoWriteBarrier(sched, "pidle", None, "the test")
+    setMNoWriteBarrier(sched, "midle", None, "the test")
+    store(sched, "npidle", 0)
+    store(sched, "nmspinning", 0)
+    sched.nmidle = 0
+
+
+@fn(entered=NO_P)
 def t_newm(function: int, pp: int):
     newm(function, ptr(P, pp))
 
@@ -274,25 +328,6 @@ def t_newm(function: int, pp: int):
 @fn(entered=NO_P)
 def t_mspinning() -> int:
     return funcaddr(mspinning, "mstartfn")
-
-
-@fn(inline=False, entered=NO_P)
-def mstart(m: int) -> int:
-    """A thread of newm begins: write down what it was given, call its mstartfn, and end."""
-    mp = ptr(M, m)
-    if mp.mstartfn != 0:
-        callfn("mstartfn", mp.mstartfn, m)
-    started.m = m
-    started.nextp = addr(mp.nextp)
-    started.spinning = mp.spinning
-    xadd(started, "count", 1)
-    return 0
-
-
-@fn(inline=False, entered=NO_P)
-def gostart(g: int):
-    """No goroutine runs in this image."""
-    xadd(started, "count", 1 << 32)
 
 
 # ---- the check at run time

@@ -6,44 +6,23 @@ One test per hunk of 41dbcc19ef09, in the order of the commit (docs/internals/se
 from __future__ import annotations
 
 import threading
-import time
 
 from tests.runtime.scheduler_native import (
     Record,
+    behind_the_lock,
     empty_mcache,
+    eventually,
+    fresh,
     in_worker,
     last_words,
     linked,
     native,
     new,
-    sched,
+    owned,
     started,
 )
 
 PIDLE, PRUNNING = 0, 1
-
-
-def fresh():
-    """The scheduler's lists, empty."""
-    s = sched()
-    names = "runqhead runqtail runqsize pidle npidle midle nmidle nmidlelocked nmspinning"
-    for name in names.split():
-        setattr(s, name, 0)
-    return s
-
-
-def owned():
-    """An M that owns a P."""
-    mp, pp = new("M"), new("P")
-    native().t_acquirep(mp.address, pp.address)
-    return mp, pp
-
-
-def eventually(condition, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.001)
 
 
 # ---- newm, mstartfn
@@ -321,3 +300,30 @@ def test_handoffp():
     s.nmspinning = s.npidle = s.pidle = 0
     lib.t_handoffp(idle.address)  # nobody looks for work and no P is idle: somebody should look
     assert (other.nextp, other.spinning, s.nmspinning) == (idle.address, 1, 1)
+
+
+@in_worker
+def test_handoffp_looks_at_the_global_queue_again_under_the_lock():
+    """What comes between the first look and the lock is not left beside an idle P."""
+    s, lib = fresh(), native()
+    s.nmspinning = 1  # so it goes on to the lock
+    mp, pp, gp = new("M"), new("P"), new("G")
+    lib.t_mput(mp.address)
+    behind_the_lock(lambda: lib.t_handoffp(pp.address), lambda: lib.t_globrunqputlocked(gp.address))
+    assert (mp.nextp, s.pidle, s.npidle) == (pp.address, 0, 0)
+
+
+@in_worker
+def test_of_two_that_hand_a_p_over_one_starts_a_spinning_m():
+    """MP3: at the same instant, 30 000 times; the Ms that were told to spin are the ones that are counted."""
+    lib, rounds = native(), 30_000
+    s = fresh()
+    started().arrived = 0
+    ms, (mine, other) = [new("M"), new("M")], (new("P"), new("P"))
+    second = threading.Thread(target=lib.t_hands_over, args=(other.address, rounds))
+    second.start()
+    wrong = lib.t_hands_over_and_counts(mine.address, ms[0].address, ms[1].address, rounds)
+    second.join()
+    fresh()
+    assert wrong == 0
+    assert s.nmspinning == 0

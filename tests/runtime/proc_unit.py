@@ -1,0 +1,131 @@
+"""Entry points for the tests of what proc.py decides: the functions between an M that has run out of work and its next
+goroutine, on structs that the tests make. No goroutine runs."""
+
+from __future__ import annotations
+
+from gopark.compiler.image import NO_P, fn
+from gopark.runtime.prims import addr, load, pause, ptr, setPNoWriteBarrier, store, throw, xadd
+from gopark.runtime.proc import (
+    claim,
+    claimlocked,
+    demotenext,
+    findrunnable,
+    findrunnable_nop,
+    resetspinning,
+    stealwork,
+    workwaits,
+    yieldto,
+)
+from gopark.runtime.runq import runqget, runqput, runqsteal
+from gopark.runtime.runtime2 import G, Grunnable, Gwaiting, M, P, sched
+from tests.runtime.scheduler_unit import meet, started
+
+
+@fn(inline=False)
+def selunlockparked(gp: G):
+    throw("no goroutine parks here")
+
+
+@fn(entered=NO_P)
+def t_findrunnable(mp: int) -> int:
+    return addr(findrunnable(ptr(M, mp)))
+
+
+@fn(entered=NO_P)
+def t_findrunnable_nop(mp: int) -> int:
+    return 1 if findrunnable_nop(ptr(M, mp)) else 0
+
+
+@fn(entered=NO_P)
+def t_workwaits() -> int:
+    return 1 if workwaits() else 0
+
+
+@fn(entered=NO_P)
+def t_resetspinning(mp: int):
+    resetspinning(ptr(M, mp))
+
+
+@fn(entered=NO_P)
+def t_stealwork(pp: int, procs: int) -> int:
+    return addr(stealwork(ptr(P, pp), procs))
+
+
+@fn(entered=NO_P)
+def t_yieldto(pp: int, tick: int) -> int:
+    return addr(yieldto(ptr(P, pp), tick))
+
+
+@fn(entered=NO_P)
+def t_demotenext(pp: int):
+    demotenext(ptr(P, pp))
+
+
+@fn(entered=NO_P)
+def t_claim(gp: int) -> int:
+    return 1 if claim(ptr(G, gp)) else 0
+
+
+@fn(entered=NO_P)
+def t_claimlocked(gp: int) -> int:
+    return 1 if claimlocked(ptr(G, gp)) else 0
+
+
+# ---- two at the same instant
+
+
+@fn(entered=NO_P)
+def t_claims(gp: int, rounds: int, first: int) -> int:
+    """One of two that claim a parked G, again and again; the first one, who parks it, counts the rounds in which not
+    exactly one of them won."""
+    wrong = 0
+    g = ptr(G, gp)
+    for i in range(rounds):
+        if first != 0:
+            store(g, "atomicstatus", Gwaiting)
+            store(started, "found", 0)
+        meet(2 * i + 1)
+        if claim(g):
+            xadd(started, "found", 1)
+        meet(2 * i + 2)
+        if first != 0 and (load(started, "found") != 1 or g.atomicstatus != Grunnable):
+            wrong += 1
+    return wrong
+
+
+@fn(entered=NO_P)
+def t_demotes(pp: int, gp: int, rounds: int) -> int:
+    """The end of a time slice, while somebody steals what is in runnext: how often the G was in two places, or in
+    none."""
+    p, wrong = ptr(P, pp), 0
+    for i in range(rounds):
+        runqput(p, ptr(G, gp), True)
+        meet(2 * i + 1)
+        for _ in range(i % 100):  # a thief waits before it takes runnext
+            pause()
+        demotenext(p)
+        meet(2 * i + 2)
+        places = load(started, "found")
+        g = runqget(p)
+        while g is not None:
+            places += 1
+            g = runqget(p)
+        if places != 1:
+            wrong += 1
+    return wrong
+
+
+@fn(entered=NO_P)
+def t_robs(pp: int, victim: int, rounds: int):
+    """The thief."""
+    for i in range(rounds):
+        meet(2 * i + 1)
+        gp = runqsteal(ptr(P, pp), ptr(P, victim), True)
+        store(started, "found", 0 if gp is None else 1)
+        meet(2 * i + 2)
+
+
+@fn(entered=NO_P)
+def t_setallp(i: int, pp: int):
+    """P number i."""
+    setPNoWriteBarrier(sched.allp, i, ptr(P, pp), "the test")
