@@ -53,13 +53,13 @@ PAGE = ROOT / "docs" / "internals" / "mutants.md"
 STORM_SECONDS = 0.4
 SILENCE = {"vet": 60, "build": 120, "storm": 15, "test": 60, "unit": 180}  # seconds after which a stage is stuck
 
-_CORE = "test_spawn test_go_sched test_parallel test_lock_os_thread test_gomaxprocs"
+_CORE = "test_spawn test_fairness test_go_sched test_parallel test_lock_os_thread test_gomaxprocs"
 TESTS = {
-    "chan": "test_chan test_go_chan test_runs",
-    "select": "test_select test_go_select test_runs",
-    "sema": "test_mutex test_waitgroup test_go_mutex test_go_waitgroup",
-    "sync": "test_mutex test_waitgroup test_go_mutex test_go_waitgroup",
-    "runs": "test_runs test_go_sched test_spawn",
+    "chan": "test_chan test_at_rest test_go_chan test_runs",
+    "select": "test_select test_at_rest test_go_select test_runs",
+    "sema": "test_mutex test_at_rest test_waitgroup test_go_mutex test_go_waitgroup test_runs",
+    "sync": "test_mutex test_at_rest test_waitgroup test_go_mutex test_go_waitgroup test_runs",
+    "runs": "test_runs test_go_sched test_spawn test_gomaxprocs test_stack",
     "stack": "test_stack test_spawn test_runs",
 }
 UNITS = {

@@ -315,8 +315,8 @@ def test_handoffp_looks_at_the_global_queue_again_under_the_lock():
 
 @in_worker
 def test_of_two_that_hand_a_p_over_one_starts_a_spinning_m():
-    """MP3: at the same instant, 30 000 times; the Ms that were told to spin are the ones that are counted."""
-    lib, rounds = native(), 30_000
+    """MP3: at the same instant, 100 000 times; the Ms that were told to spin are the ones that are counted."""
+    lib, rounds = native(), 100_000
     s = fresh()
     started().arrived = 0
     ms, (mine, other) = [new("M"), new("M")], (new("P"), new("P"))

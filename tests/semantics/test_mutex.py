@@ -306,6 +306,37 @@ def test_waiters_are_served_first_come():
     assert subprocesses.call(__name__, "waiters_order", GOMAXPROCS=1) == list(range(50))
 
 
+@go.func
+def overtaken(order):
+    """The first of two waiters is woken, but finds the mutex taken again before it could run."""
+    c, done = Counter(), go.WaitGroup()
+    done.add(2)
+    c.mu.lock()
+    for i in range(2):
+        go.spawn(in_turn, c, order, i, done)
+        for _ in range(10):
+            go.gosched()
+    c.mu.unlock()
+    c.mu.lock()
+    for _ in range(10):
+        go.gosched()
+    c.mu.unlock()
+    done.wait()
+
+
+def overtaken_often():
+    orders = []
+    for _ in range(20):
+        order = np.full(2, -1)
+        go.run(overtaken, order)
+        orders.append(order.tolist())
+    return orders
+
+
+def test_a_waiter_that_lost_waits_before_all_others():
+    assert subprocesses.call(__name__, "overtaken_often", GOMAXPROCS=1) == [[0, 1]] * 20
+
+
 # ---- compile time
 
 

@@ -685,6 +685,73 @@ def test_no_handler_of_an_ended_goroutine_runs():
     assert not log[1:].any()
 
 
+@go.func
+def sends(ch, mu, group):
+    ch.send(1)
+
+
+@go.func
+def receives(ch, mu, group):
+    ch.recv()
+
+
+@go.func
+def iterates(ch, mu, group):
+    for _ in ch:
+        pass
+
+
+@go.func
+def selects(ch, mu, group):
+    go.select(a=go.recv(ch), b=go.send(go.chan(int), 1))
+
+
+@go.func
+def locks(ch, mu, group):
+    mu.lock()
+
+
+@go.func
+def waits(ch, mu, group):
+    group.wait()
+
+
+def ended_while_it(operation):
+    @go.func
+    def goes_on(ch, mu, group, log):
+        log[0] += 1
+        try:
+            operation(ch, mu, group)
+            log[1] += 1
+        except Exception:
+            log[2] += 1
+        finally:
+            log[3] += 1
+
+    @go.func
+    def ends(log):
+        ch, mu, group = go.chan(int), go.Mutex(), go.WaitGroup()
+        mu.lock()
+        group.add(1)
+        for _ in range(4):
+            go.spawn(goes_on, ch, mu, group, log)
+        while log[0] < 4:
+            go.gosched()
+        for _ in range(100):
+            go.gosched()
+
+    log = np.zeros(4, np.int64)
+    go.run(ends, log)
+    assert go.num_goroutine() == 0
+    return log.tolist()
+
+
+@pytest.mark.parametrize("operation", [sends, receives, iterates, selects, locks, waits])
+def test_a_goroutine_whose_run_ends_does_not_go_on_behind_what_it_waited_for(operation):
+    """Neither as if it had succeeded nor as if it had failed: nothing of it runs."""
+    assert ended_while_it(operation) == [4, 0, 0, 0]
+
+
 # ---- several that end the run at once
 
 

@@ -106,21 +106,19 @@ def dequeue(q: Waitq) -> Sudog:
 
 @fn(inline=False)
 def dequeueSudoG(q: Waitq, sg: Sudog):
-    """Take sg out of the queue, wherever it is; nothing if it is not in it any more."""
+    """Take sg out of the queue, wherever it is; nothing if `dequeue` took it out before, which clears its links. Nobody
+    asks for its links afterwards."""
     before = sg.prev
     after = sg.next
     if before is not None:
         before.next = after
         if after is not None:
             after.prev = before
-            sg.next = None
         else:
             q.last = before
-        sg.prev = None
     elif after is not None:
         after.prev = None
         q.first = after
-        sg.next = None
     elif q.first is sg:
         q.first = None
         q.last = None

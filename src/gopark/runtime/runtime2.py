@@ -139,7 +139,7 @@ class G:
     waitlock: Mutex  # I2, I3
     waitreason: int
     parkseq: int  # I4
-    param: Sudog  # of the channel operation that woke it; nil: closed
+    param: Sudog  # of the operation on a channel that woke it: who wins the claim sets it; nil: the end of the run
     ended: int  # the run's end won its claim
     stacklo: int  # lowest address of the slab
     startfn: int  # entry stub of the goroutine's function

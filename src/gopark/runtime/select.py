@@ -10,7 +10,8 @@ allocates nothing: the order in which it polls and the order in which it locks a
 3. Look at the cases in the random order; take the first that is ready.
 4. None, and no default: put every case in its channel's queue and park. The channels are unlocked by the finish action,
    when the context is saved. One waker wins the claim (runtime2.py, I2); the others find the sudogs unclaimable.
-5. Awake: lock all again, take the cases that did not win out of their queues. `param` is the one that did.
+5. Awake: lock all again, take the cases that did not win out of their queues. `param` is the one that did, and its
+   `success` is as the waker left it; nil if it was the end of the run that won the claim.
 
 * SL1  A case whose channel is nil is never ready and is in no queue.
 * SL2  Two selects that share channels lock them in the same order.
@@ -221,14 +222,12 @@ def selectgo(cases: Sudog, n: int, block: bool) -> int:
     while sg is not None:
         sg.g = gp
         sg.isselect = 1
-        sg.success = 0
         if sg.kind == SEND:
             enqueue(sg.c.sendq, sg)
         else:
             enqueue(sg.c.recvq, sg)
         sg = sg.waitlink
     gp.waiting = first
-    gp.param = None
     parkprepare(gp, first.c.lock, waitSelect)
     gopark(ACT_SELUNLOCK, None)
     won = gp.param

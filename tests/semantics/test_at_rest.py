@@ -1,0 +1,208 @@
+"""What operations leave behind in memory when all is done: nothing. And what can be read of a goroutine that waits.
+
+The go functions here read the words of runtime structs with the runtime's own primitives; of goroutines that wait,
+Python reads them while nothing moves.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import gopark as go
+from gopark.bridge.report import goroutines, read
+from gopark.runtime.prims import addr, rawload
+from gopark.runtime.runtime2 import WAIT_REASONS, G, Gwaiting, Hchan, Sudog
+from gopark.runtime.sync import Mutex, WaitGroup
+from tests.semantics import subprocesses
+from tests.semantics.test_mutex import Counter, add_locked, add_yielding
+
+BUF, QUEUES = Hchan.fields["buf"][0], Hchan.fields["recvq"][0]
+WORDS = 2  # of a Mutex and of a WaitGroup: the state, and the count of the semaphore
+assert Mutex.size == WaitGroup.size == 8 * WORDS
+
+# ---- Mutex, WaitGroup
+
+
+@go.func
+def after_contention(goroutines, times, out):
+    """Under a mutex that is handed over and one that is barged; then their words and the group's."""
+    c, done = Counter(), go.WaitGroup()
+    for _ in range(goroutines):
+        done.add(2)
+        go.spawn(add_yielding, c, times, done)
+        go.spawn(add_locked, c, times, done)
+    done.wait()
+    for i in range(WORDS):
+        out[i] = rawload(addr(c.mu) + 8 * i)
+        out[WORDS + i] = rawload(addr(done) + 8 * i)
+
+
+def words_after_contention():
+    out = np.full(2 * WORDS, -1)
+    found = []
+    for goroutines in (1, 2, 10, 100):
+        for _ in range(5):
+            go.run(after_contention, goroutines, 2000 // goroutines, out)
+            found.append(out.tolist())
+    return found
+
+
+@pytest.mark.parametrize("procs", [1, 2, 4])
+def test_a_mutex_and_a_group_at_rest_are_zero(procs):
+    """No waiter is counted that is not there, nobody is on the way, no unit is left in the semaphore."""
+    found = subprocesses.call(__name__, "words_after_contention", GOMAXPROCS=procs)
+    assert found == [[0] * 2 * WORDS] * 20
+
+
+# ---- channels
+
+
+@go.func
+def slots(out):
+    """Fill a channel of structs, take all but one, by each of the ways to take: their slots, and the one that is full."""
+    ch = go.chan(Counter, 4)
+    for _ in range(4):
+        ch.send(Counter())
+    ch.recv()
+    go.select(a=go.recv(ch))
+    ch.try_recv()
+    for i in range(4):
+        out[i] = rawload(rawload(addr(ch) + BUF) + 8 * i)
+
+
+def test_a_slot_that_was_emptied_keeps_no_pointer():
+    """Else what went through it would live as long as the channel."""
+    out = np.full(4, -1)
+    go.run(slots, out)
+    assert out[:3].tolist() == [0, 0, 0]
+    assert out[3] != 0
+
+
+@go.func
+def one_of(a, b, n, out):
+    got = 0
+    for _ in range(n):
+        if go.select(x=go.recv(a), y=go.recv(b)).ok:
+            got += 1
+    out.send(got)
+
+
+@go.func
+def feed(ch, n):
+    for i in range(n):
+        ch.send(i)
+
+
+@go.func
+def queues(words, selects):
+    """Selects and plain operations on two channels; then the first and last waiter of each of their queues."""
+    a, b, out = go.chan(int), go.chan(int), go.chan(int)
+    for _ in range(selects):
+        go.spawn(one_of, a, b, 200, out)
+    go.spawn(feed, a, 100 * selects)
+    go.spawn(feed, b, 100 * selects)
+    got = 0
+    for _ in range(selects):
+        got += out.recv()
+    for i in range(4):
+        words[i] = rawload(addr(a) + QUEUES + 8 * i)
+        words[4 + i] = rawload(addr(b) + QUEUES + 8 * i)
+    return got
+
+
+def words_after_selects():
+    words = np.full(8, -1)
+    return [(go.run(queues, words, n), words.tolist()) for n in (1, 2, 20)]
+
+
+@pytest.mark.parametrize("procs", [1, 2, 4])
+def test_nobody_is_left_in_a_queue(procs):
+    found = subprocesses.call(__name__, "words_after_selects", GOMAXPROCS=procs)
+    assert found == [(200 * n, [0] * 8) for n in (1, 2, 20)]
+
+
+# ---- goroutines that wait
+
+
+@go.func
+def sends(ch, other, mu, group):
+    ch.send(1)
+
+
+@go.func
+def receives(ch, other, mu, group):
+    ch.recv()
+
+
+@go.func
+def selects(ch, other, mu, group):
+    go.select(a=go.recv(ch), b=go.recv(other))
+
+
+@go.func
+def locks(ch, other, mu, group):
+    mu.lock()
+
+
+@go.func
+def waits(ch, other, mu, group):
+    group.wait()
+
+
+def waiting(operation):
+    """The G of a goroutine that waits in the operation, and the addresses of the objects it was given."""
+
+    @go.func
+    def main(places, stop):
+        ch, other, mu, group = go.chan(int), go.chan(int), go.Mutex(), go.WaitGroup()
+        mu.lock()
+        group.add(1)
+        go.spawn(operation, ch, other, mu, group)
+        places[0], places[1], places[2], places[3] = addr(ch), addr(other), addr(mu) + 8, addr(group) + 8
+        while stop[0] == 0:
+            go.gosched()
+
+    places, stop = np.zeros(4, np.int64), np.zeros(1, np.int64)
+    run = threading.Thread(target=go.run, args=(main, places, stop))
+    run.start()
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for gp in goroutines():
+                if read(G, gp, "atomicstatus") == Gwaiting:
+                    time.sleep(0.01)  # it is on its way from there to the switch
+                    return what(gp, dict(zip(places.tolist(), ("ch", "other", "mu", "group"), strict=True)))
+            time.sleep(0.001)
+        raise AssertionError("nobody waits")
+    finally:
+        stop[0] = 1
+        run.join()
+
+
+def what(gp, names):
+    """Why it waits, and for what: the sudogs in the order of the list."""
+    found, sg = [], read(G, gp, "waiting")
+    while sg:
+        assert read(Sudog, sg, "g") == gp
+        found.append(names.get(read(Sudog, sg, "c")) or names.get(read(Sudog, sg, "ticket")))
+        sg = read(Sudog, sg, "waitlink")
+    return WAIT_REASONS[read(G, gp, "waitreason")], sorted(found)
+
+
+@pytest.mark.parametrize(
+    "operation, reason, objects",
+    [
+        (sends, "chan send", ["ch"]),
+        (receives, "chan receive", ["ch"]),
+        (selects, "select", ["ch", "other"]),
+        (locks, "sync.Mutex.Lock", ["mu"]),
+        (waits, "sync.WaitGroup.Wait", ["group"]),
+    ],
+)
+def test_what_a_goroutine_waits_for_can_be_read(operation, reason, objects):
+    """`waiting` leads to what it waits for: the collector and debuggers follow it."""
+    assert waiting(operation) == (reason, objects)
