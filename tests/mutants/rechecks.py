@@ -152,7 +152,6 @@ RECHECKS |= {
         ("tail - head < RunqSize", "tail - head < RunqSize - 1", "a slot is wasted"),
         ("old is None", YES, "a next one is overwritten"),
     ),
-    "runq.runqputslow": (("n != HALF", NO, "moves less than half"),),
     "runq.runqget": (
         ("tail == head", NO, "takes from an empty ring"),
         ("tail - head > 2", NO, "does not prefetch"),

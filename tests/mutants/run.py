@@ -10,7 +10,7 @@ its file again, links an image of check level 2 and goes through the stages unti
     vet     the check of the write-barrier rule looks at the call graph with the mutated function in it
     storm   storms of every kind at 2, 1 and 4 Ps (tests/semantics/test_storm.py), with all audits on
     test    the tests of what the file is for, in this process
-    unit    the tests of queues, of M and P and of stacks that build an image of their own, from a copy of the sources
+    unit    the tests that call the runtime's functions one by one, in an image of their own, from a copy of the sources
 
 What dies of an audit's last words counts as killed by the audit, whatever the stage; who says nothing for so long that
 it must be stuck is killed by the stage. A mutant that does not compile is none; nor is one whose image is the same
@@ -45,6 +45,7 @@ from gopark.compiler.funcinfo import FuncInfo
 from gopark.runtime import load_units
 from tests.mutants.generator import FILES, OPERATORS, PACKAGE, Mutant, Source, mutants
 from tests.mutants.mutated import define, lowered
+from tests.mutants.page import harmless, page, reason_for
 from tests.mutants.survivors import SURVIVORS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -63,11 +64,12 @@ TESTS = {
     "stack": "test_stack test_spawn test_runs",
 }
 UNITS = {
-    "runq": "tests/runtime/test_runq.py",
-    "mp": "tests/runtime/test_runq.py tests/seed/test_mp.py tests/seed/test_mstart.py tests/runtime/test_virtual.py",
-    "lock_futex": "tests/runtime/test_runq.py tests/seed/test_mp.py tests/runtime/test_virtual.py",
-    "proc": "tests/runtime/test_proc.py tests/runtime/test_virtual.py",
-    "stack": "tests/seed/test_mp.py",
+    "runq": "runtime/test_runq",
+    "mp": "runtime/test_runq seed/test_mp seed/test_mstart runtime/test_virtual",
+    "lock_futex": "runtime/test_lock_futex runtime/test_runq seed/test_mp runtime/test_virtual",
+    "proc": "runtime/test_proc runtime/test_virtual",
+    "runs": "runtime/test_runs",
+    "stack": "runtime/test_stack seed/test_mp",
 }
 
 
@@ -259,9 +261,10 @@ class UnitTests:
         shutil.copytree(cache.directory() / "image", self._place / "cache" / "image")
         (self._place / "cache").chmod(0o700)
         (package / "runtime" / f"{mutant.file}.py").write_text(mutant.source(Source(mutant.file).text))
+        files = [f"tests/{name}.py" for name in UNITS[mutant.file].split()]
         with open(self._place / "output", "w") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *UNITS[mutant.file].split()],
+                [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files],
                 cwd=self._place,
                 env={
                     **os.environ,
@@ -304,9 +307,12 @@ def fingerprint(mutant: Mutant) -> str:
 
 
 def settled(mutant: Mutant, record: dict[str, dict], survivors: bool) -> bool:
-    """Whether the record has a verdict on the mutant as it is now; with `survivors`, one that killed it."""
+    """Whether the record has a verdict on the mutant as it is now; with `survivors`, one that killed it, or there is a
+    reason why nothing can."""
     verdict = record.get(mutant.name)
-    return verdict is not None and verdict["of"] == fingerprint(mutant) and bool(verdict["killer"] or not survivors)
+    if verdict is None or verdict["of"] != fingerprint(mutant):
+        return False
+    return bool(verdict["killer"]) or not survivors or harmless(reason_for(mutant.name, SURVIVORS))
 
 
 def load_record() -> dict[str, dict]:
@@ -318,15 +324,25 @@ def save_record(record: dict[str, dict]) -> None:
     RECORD.write_text(text + "\n")
 
 
-def run(todo: list[Mutant | None], jobs: int, done: Callable[[Mutant | None, str, str, float], None]) -> None:
+def run(
+    todo: list[Mutant | None], jobs: int, unit_first: bool, done: Callable[[Mutant | None, str, str, float], None]
+) -> None:
     """Run the mutants, `jobs` at a time; done(mutant, killer, words, seconds) for each."""
     original = Original.build()
     children: list[Child | UnitTests] = []
+
+    def has_units(mutant: Mutant | None) -> bool:
+        return mutant is not None and mutant.file in UNITS
+
     with tempfile.TemporaryDirectory(prefix="gopark-mutants-") as place:
         scratch = Path(place)
         while todo or children:
             while todo and len(children) < jobs:
-                children.append(Child(todo.pop(0), original, scratch))
+                mutant = todo.pop(0)
+                if unit_first and has_units(mutant):
+                    children.append(UnitTests(mutant, scratch, time.monotonic()))
+                else:
+                    children.append(Child(mutant, original, scratch))
             asleep = time.monotonic()
             time.sleep(0.05)
             if time.monotonic() - asleep > 2:  # the machine stood still: nobody was silent
@@ -338,8 +354,9 @@ def run(todo: list[Mutant | None], jobs: int, done: Callable[[Mutant | None, str
                     continue
                 children.remove(child)
                 mutant = child.mutant
-                if not ended[0] and mutant is not None and isinstance(child, Child) and mutant.file in UNITS:
-                    children.append(UnitTests(mutant, scratch, child.began))
+                if not ended[0] and has_units(mutant) and isinstance(child, UnitTests) == unit_first:
+                    other = Child(mutant, original, scratch) if unit_first else UnitTests(mutant, scratch, child.began)
+                    children.append(other)
                     continue
                 done(mutant, *ended, time.monotonic() - child.began)
                 if mutant is None or not ended[0]:
@@ -354,13 +371,14 @@ def main() -> int:
     )
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time (default 2)")
     parser.add_argument("--again", action="store_true", help="those with a verdict too")
-    parser.add_argument("--survivors", action="store_true", help="those that nothing killed last time too")
+    parser.add_argument(
+        "--survivors", action="store_true", help="those too that nothing killed last time and that could do harm"
+    )
+    parser.add_argument("--unit-first", action="store_true", help="begin with the last stage")
     parser.add_argument("--control", action="store_true", help="no mutant at all: everything must pass")
     parser.add_argument("--page", action="store_true", help="only write docs/internals/mutants.md from the record")
     arguments = parser.parse_args()
     if arguments.page:
-        from tests.mutants.page import page
-
         PAGE.write_text(page(mutants(), load_record(), SURVIVORS))
         return 0
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it, and so would tests
@@ -393,7 +411,7 @@ def main() -> int:
             and (arguments.again or not settled(m, record, arguments.survivors))
         ]
     print(f"{len(todo)} mutants", flush=True)
-    run(todo, arguments.jobs, done)
+    run(todo, arguments.jobs, arguments.unit_first, done)
     print(dict(killers))
     return 0
 

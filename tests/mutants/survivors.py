@@ -8,43 +8,53 @@ here by its name.
 from __future__ import annotations
 
 IN_ORDER = "equal: x86-64 keeps stores in order; only the compiler could move this one"
-BY_TIME = (
-    "time: polls end every slice within 20 ms (R4), and then the global queue and the other Ps have their turn too; "
-    "without this look it takes that long"
-)
+LOOKS_AGAIN = "equal: the compare and swap looks itself; the look saves it the line"
+NEXT_POLL = "time: the next poll, or the next function, asks again and does it"
+ONE_RUN = "equal: whoever uses a mutex belongs to one run, which has ended for all of them"
 RARE = "unseen: two threads must meet within a few instructions; under the explorer they will"
 
 SURVIVORS: dict[str, str] = {
     "* plain store for store(": IN_ORDER,
     "mp.allmadd: drop fence()": IN_ORDER,
     "proc.newp: drop fence()": IN_ORDER,
-    "proc.claim: load and store for cas(gp, 'atomicstatus', Gwaiting, Grunnable)": RARE,
-    "proc.demotenext: always win cas(pp, 'runnext', next, None)": RARE,
+    "runs.newrun: drop fence()": IN_ORDER,
+    "stack.allgadd: drop fence()": IN_ORDER,
     "proc.goexit: a dead G keeps its run: gp.run = None -> pass": (
         "equal: whoever looks at the run of a G looks at its status first, and a dead one counts nowhere"
     ),
-    "proc.gopark: never by way of the loop: tick % FAIRNESS != 0 -> True": BY_TIME,
-    "proc.findrunnable: no look at the global queue first: over or pp.slicetick - pp.globaltick >= FAIRNESS -> False": (
-        BY_TIME
+    "mp.wakep: no look before the claim: load(sched, 'nmspinning') != 0 -> False": LOOKS_AGAIN,
+    "lock_futex.lock2: no look before the claim: lockload(l, 'key') == 0 -> True": LOOKS_AGAIN,
+    "lock_futex.spinlock2: no look before the claim: lockload(l, 'key') == 0 -> True": LOOKS_AGAIN,
+    "runq.runqget: does not prefetch: tail - head > 2 -> False": "time: the memory of the next one is cold",
+    "runq.runqsteal: believes a torn read: n > HALF -> False": (
+        "equal: the swap of runqhead fails, because that has moved; the look saves it the copying"
     ),
-    "proc.goyield: the global queue is never looked at: tick % FAIRNESS != 0 -> True": BY_TIME,
-    "proc.yieldto: does not steal: gp is None and tick % FAIRNESS == 0 -> False": BY_TIME,
-    "proc.yieldto: no look at the global queue: sched.runqsize > 0 -> False": BY_TIME,
-    "proc.findrunnable: an M that steals does not count as spinning: mp.spinning == 0 -> False": (
-        "time: more Ms than necessary are woken"
+    "runq.runqsteal: leaves the victim no chance: for _ in range(50):\n    pause() -> pass": (
+        "time: a goroutine moves that was about to run where it is"
     ),
-    "* no second look at the global queue: if sched.runqsize > 0": RARE,
-    "proc.findrunnable_nop: no re-check of the queues: workwaits() -> False": RARE,
-    "proc.findrunnable_nop: a dead run is not reported: load(sched, 'npidle') == sched.gomaxprocs -> False": (
-        "time: the thread in go.run looks every 50 ms in any case"
+    "sema.semacquire: no first look at the count: if cansemacquire(s):\n    return ACQUIRED -> pass": (
+        "time: the second look finds it, under the lock"
     ),
-    "proc.workwaits: no look at the global queue: sched.runqsize > 0 -> False": RARE,
-    "proc.workwaits: no look at the rings: not runqempty(sched.allp[i]) -> False": RARE,
-    "mp.wakep: no look before the claim: load(sched, 'nmspinning') != 0 -> False": (
-        "equal: the compare and swap looks itself; the look saves it the line"
+    "sema.semrelease: always looks for sleepers: load(root, 'nwait') == 0 -> False": "time: it takes the lock in vain",
+    "sema.semdequeue: the unit of a sleeper that left is lost: xadd(s, 'count', 1) -> pass": ONE_RUN,
+    "sync.mutexlockslow: a waiter that left stays counted: xadd(m, 'state', -WAITER) -> pass": ONE_RUN,
+    "runs.newrun: the status of another run is kept: run.exitcode = 0 -> pass": (
+        "equal: whoever ends a run sets it, and nobody reads it before"
     ),
-    "proc.stealwork: always in the same order: (i + offset) % procs -> i": "time: thieves get in each other's way",
-    "proc.stealwork: runnext is never stolen: attempt == 3 -> False": BY_TIME,
-    "mp.handoffp: always win cas(sched, 'nmspinning', 0, 1)": RARE,
-    "sync.waitgroupwait: always win cas(wg, 'state', state, state + 1)": RARE,
+    "runs.newrun: the last look of another run is believed: run.lastlook = 0 -> pass": (
+        "equal: looks are made of the numbers of goroutines, which no two runs share"
+    ),
+    "runs.preempted: yields before it leaves: if gp.run is not None and load(gp.run, 'ended') != 0:\n    return 1 -> pass": (
+        "time: it yields, and leaves when it comes back"
+    ),
+    "runs.preempted: does not leave behind a yield: 1 if gp.run is not None and load(gp.run, 'ended') != 0 else 0 -> 0": (
+        NEXT_POLL
+    ),
+    "runs.morestack: no look at the end of the run: if gp.run is not None and load(gp.run, 'ended') != 0:\n"
+    "    return 1 -> pass": "time: it yields before it leaves",
+    "runs.morestack: the guard stays raised: gp.stackguard = guard -> pass": (
+        "time: every function looks at the guard twice from then on"
+    ),
+    "runs.endrun: no second clean look: clean < 2 -> clean < 1": RARE,
+    "runs.endrun: looks that are not clean do not count: clean = 0 -> pass #2": RARE,
 }

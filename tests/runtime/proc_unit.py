@@ -1,5 +1,5 @@
-"""Entry points for the tests of what proc.py decides: the functions between an M that has run out of work and its next
-goroutine, on structs that the tests make. No goroutine runs."""
+"""Entry points for the tests of what proc.py, runs.py and stack.py decide, on structs that the tests make: an M that has
+run out of work, the thread in go.run that looks after its run, free stacks. No goroutine runs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from gopark.runtime.proc import (
     demotenext,
     findrunnable,
     findrunnable_nop,
+    newprocforeign,
     resetspinning,
     stealwork,
     workwaits,
     yieldto,
 )
 from gopark.runtime.runq import runqget, runqput, runqsteal
-from gopark.runtime.runtime2 import G, Grunnable, Gwaiting, M, P, sched
+from gopark.runtime.runs import claimended, lookps, lookrun, newrun, pokeruns
+from gopark.runtime.runtime2 import G, Grunnable, Gwaiting, M, P, Run, sched
+from gopark.runtime.stack import gfget, gfgetglobal, gfput, stackalloc, stackscavenge
 from tests.runtime.scheduler_unit import meet, started
 
 
@@ -129,3 +132,65 @@ def t_robs(pp: int, victim: int, rounds: int):
 def t_setallp(i: int, pp: int):
     """P number i."""
     setPNoWriteBarrier(sched.allp, i, ptr(P, pp), "the test")
+
+
+# ---- runs.py
+
+
+@fn(entered=NO_P)
+def t_newrun() -> int:
+    return addr(newrun())
+
+
+@fn(entered=NO_P)
+def t_newgoroutine(run: int) -> int:
+    """One that is runnable, in the global queue, and will never run."""
+    return addr(newprocforeign(ptr(Run, run), 0, 0, 0, 0))
+
+
+@fn(entered=NO_P)
+def t_lookrun(run: int) -> int:
+    return lookrun(ptr(Run, run))
+
+
+@fn(entered=NO_P)
+def t_lookps():
+    lookps()
+
+
+@fn(entered=NO_P)
+def t_pokeruns():
+    pokeruns()
+
+
+@fn(entered=NO_P)
+def t_claimended(mp: int, gp: int):
+    claimended(ptr(G, gp))
+
+
+# ---- stack.py
+
+
+@fn(entered=NO_P)
+def t_stackalloc(slabs: int) -> int:
+    return addr(stackalloc(slabs))
+
+
+@fn(entered=NO_P)
+def t_stackscavenge(surplus: int):
+    stackscavenge(surplus)
+
+
+@fn(entered=NO_P)
+def t_gfput(pp: int, gp: int):
+    gfput(ptr(P, pp), ptr(G, gp))
+
+
+@fn(entered=NO_P)
+def t_gfget(pp: int) -> int:
+    return addr(gfget(ptr(P, pp)))
+
+
+@fn(entered=NO_P)
+def t_gfgetglobal() -> int:
+    return addr(gfgetglobal())

@@ -1,8 +1,8 @@
-"""The runtime up to mp.py, or up to proc.py, in a process of its own, called from Python with Gs, Ms and Ps that the
+"""The runtime up to mp.py, or up to runs.py, in a process of its own, called from Python with Gs, Ms and Ps that the
 tests make.
 
 A process has one runtime, so a test decorated with `in_worker` runs in a worker process that has loaded the first of
-these images, one with `in_worker_with_proc` in one that has the second; its AssertionError comes back. `last_words`
+these images, one with `in_worker_with_runs` in one that has the second; its AssertionError comes back. `last_words`
 forks the worker for what must end in a throw.
 """
 
@@ -25,7 +25,7 @@ _TO_MP = "os_linux lock_futex panic audit symtab traceback persistent hooks mbar
 UNIT = "tests.runtime.scheduler_unit"
 IMAGES = {  # units of the runtime, and of tests
     "mp": (_TO_MP, UNIT, "tests.runtime.threads_unit"),
-    "proc": (f"{_TO_MP} signal proc", UNIT, "tests.runtime.proc_unit"),
+    "runs": (f"{_TO_MP} signal proc runs", UNIT, "tests.runtime.proc_unit"),
 }
 _image = "mp"  # what this process loads
 
@@ -56,7 +56,7 @@ def in_worker(check, image="mp"):
     return test
 
 
-in_worker_with_proc = functools.partial(in_worker, image="proc")
+in_worker_with_runs = functools.partial(in_worker, image="runs")
 
 
 @functools.cache
@@ -126,7 +126,7 @@ def behind_the_lock(call, change) -> None:
     and let it go on. Returns when the call has returned."""
     lib, s = native(), sched()
     lib.t_lock()
-    thread = threading.Thread(target=call)
+    thread = threading.Thread(daemon=True, target=call)
     thread.start()
     eventually(lambda: s.lock & 0xFFFFFFFF == 2)  # held, and somebody sleeps
     change()

@@ -1,14 +1,14 @@
 """Entry points for the tests of queues and of M and P: the runtime's functions, on structs that the tests make.
 
-No goroutine runs in the images that these are part of. What they need of the rest is here, `pokeruns`, which is told
-that all Ps are idle, and in threads_unit.py, where threads and goroutines would begin; or in proc.py (proc_unit.py).
+No goroutine runs in the images that these are part of. What they need of the rest is in threads_unit.py; or they have
+proc.py and runs.py (proc_unit.py).
 """
 
 from __future__ import annotations
 
 from gopark.compiler.image import NO_P, fn
 from gopark.compiler.structs import struct, var
-from gopark.runtime.lock_futex import lock, notewakeup, unlock
+from gopark.runtime.lock_futex import lock, notesleep, notewakeup, unlock
 from gopark.runtime.mp import (
     acquirep,
     handoffp,
@@ -157,6 +157,19 @@ def t_thief(pp: int, victim: int, out: int) -> int:
     return took
 
 
+# ---- notes
+
+
+@fn(entered=NO_P)
+def t_notesleep(mp: int):
+    notesleep(ptr(M, mp).park)
+
+
+@fn(entered=NO_P)
+def t_notewakeup(mp: int):
+    notewakeup(ptr(M, mp).park)
+
+
 # ---- M and P
 
 
@@ -218,11 +231,6 @@ def t_stoplockedm(mp: int):
 @fn(entered=NO_P)
 def t_startlockedm(mp: int, gp: int):
     startlockedm(ptr(M, mp), ptr(G, gp))
-
-
-@fn(inline=False)
-def pokeruns():
-    xadd(started, "poked", 1)
 
 
 @fn

@@ -11,7 +11,7 @@ import threading
 from tests.runtime.scheduler_native import (
     behind_the_lock,
     fresh,
-    in_worker_with_proc,
+    in_worker_with_runs,
     linked,
     native,
     new,
@@ -38,6 +38,13 @@ def machine(procs=2, idle=()):
     return s, lib, mp, ps
 
 
+def someone_in_go_run():
+    """A thread waits for this run."""
+    run = new("Run", inuse=1)
+    sched().allruns = run.address
+    return run
+
+
 def put(pp, gp, next=False):
     native().t_runqput(pp.address, gp.address, next)
 
@@ -45,7 +52,7 @@ def put(pp, gp, next=False):
 # ---- an M that gives up looking (SC6)
 
 
-@in_worker_with_proc
+@in_worker_with_runs
 def test_who_gives_up_looking_looks_at_all_queues_once_more():
     """A G in a ring, in a runnext or in the global queue: the M takes a P, spins again, and says so."""
     for place in ("ring", "runnext", "global"):
@@ -60,14 +67,14 @@ def test_who_gives_up_looking_looks_at_all_queues_once_more():
         assert (mp.p, mp.spinning, s.nmspinning, s.npidle) == (ps[1].address, 1, 1, 1), place
 
 
-@in_worker_with_proc
+@in_worker_with_runs
 def test_who_gives_up_looking_and_finds_nothing_does_not_count_any_more():
     s, lib, mp, ps = machine(2, idle=(0,))
     mp.spinning = s.nmspinning = 1
-    before = started().poked
+    run = someone_in_go_run()
     assert lib.t_findrunnable_nop(mp.address) == 0
     assert (mp.p, mp.spinning, s.nmspinning) == (0, 0, 0)
-    assert started().poked == before, "P 1 is at work: no run can be dead"
+    assert run.poke == 0, "P 1 is at work: no run can be dead"
     put(ps[1], new("G"))
     mp.spinning = s.nmspinning = 1
     lib.t_pidleget()
@@ -75,16 +82,16 @@ def test_who_gives_up_looking_and_finds_nothing_does_not_count_any_more():
     assert (mp.p, mp.spinning, s.nmspinning) == (0, 0, 0)
 
 
-@in_worker_with_proc
+@in_worker_with_runs
 def test_the_last_p_that_becomes_idle_is_reported():
     """The threads in go.run look for a deadlock then."""
     _, lib, mp, _ = machine(2, idle=(0, 1))
-    before = started().poked
+    run = someone_in_go_run()
     assert lib.t_findrunnable_nop(mp.address) == 0
-    assert started().poked == before + 1
+    assert run.poke == 1
 
 
-@in_worker_with_proc
+@in_worker_with_runs
 def test_who_found_work_is_replaced_if_it_was_the_last_one_that_looked():
     s, lib, mp, ps = machine(2, idle=(1,))
     sleeper = new("M")
@@ -100,7 +107,7 @@ def test_who_found_work_is_replaced_if_it_was_the_last_one_that_looked():
 # ---- where an M looks, in which order
 
 
-@in_worker_with_proc
+@in_worker_with_runs
 def test_its_own_queue_comes_first_and_then_its_share_of_the_global_one():
     s, lib, mp, ps = machine(2)
     mine, other = new("G"), new("G")
@@ -110,7 +117,7 @@ def test_its_own_queue_comes_first_and_then_its_share_of_the_global_one():
     assert s.runqsize == 0
 
 
-@in_worker_with_proc
+@in_worker_with_runs
 def test_the_global_queue_comes_first_after_so_many_slices():
     """61 switches that begin a time slice; after one look the count begins anew."""
     s, lib, mp, ps = machine(2)
@@ -124,7 +131,7 @@ def test_the_global_queue_comes_first_after_so_many_slices():
     assert s.runqsize == 0
 
 
-@in_worker_with_proc
+@in_worker_with_runs
 def test_the_end_of_a_slice_puts_runnext_behind_all_that_wait():
     """The global queue first, then the ring, then what was to run next."""
     _, lib, mp, ps = machine(2)
@@ -138,7 +145,7 @@ def test_the_end_of_a_slice_puts_runnext_behind_all_that_wait():
     assert ps[0].sliceover == 0
 
 
-@in_worker_with_proc
+@in_worker_with_runs
 def test_who_steals_counts_as_spinning_unless_half_of_the_busy_already_do():
     s, lib, mp, ps = machine(4)
     gp = new("G")
@@ -150,25 +157,23 @@ def test_who_steals_counts_as_spinning_unless_half_of_the_busy_already_do():
     assert (mp.spinning, s.nmspinning) == (1, 1), "counted once"
 
 
-@in_worker_with_proc
+@in_worker_with_runs
 def test_what_comes_to_the_global_queue_after_the_first_look_is_found_before_the_p_is_given_away():
     """The M does not spin, because another one does: nobody would look again for it."""
     s, lib, mp, ps = machine(2)
     s.nmspinning = 1
     gp, found = new("G"), []
-    behind_the_lock(
-        lambda: found.append(lib.t_findrunnable(mp.address)), lambda: lib.t_globrunqputlocked(gp.address)
-    )
+    behind_the_lock(lambda: found.append(lib.t_findrunnable(mp.address)), lambda: lib.t_globrunqputlocked(gp.address))
     assert found == [gp.address]
     assert (mp.p, mp.spinning, s.npidle) == (ps[0].address, 0, 0)
 
 
-@in_worker_with_proc
+@in_worker_with_runs
 def test_who_finds_nothing_gives_its_p_away_and_sleeps_until_it_gets_one():
     s, lib, mp, ps = machine(2)
     s.nmspinning = 1
     found = []
-    thread = threading.Thread(target=lambda: found.append(lib.t_findrunnable(mp.address)))
+    thread = threading.Thread(daemon=True, target=lambda: found.append(lib.t_findrunnable(mp.address)))
 
     def wake():
         gp = new("G")
@@ -185,7 +190,7 @@ def test_who_finds_nothing_gives_its_p_away_and_sleeps_until_it_gets_one():
     assert (found, mp.p) == ([gp], ps[1].address)
 
 
-@in_worker_with_proc
+@in_worker_with_runs
 def test_thieves_begin_with_different_victims():
     """Of four Ps, three with work: within a hundred thefts each is the first victim several times."""
     _, lib, mp, ps = machine(4)
@@ -207,7 +212,7 @@ def test_thieves_begin_with_different_victims():
     assert min(first.count(i) for i in (1, 2, 3)) > 10, first
 
 
-@in_worker_with_proc
+@in_worker_with_runs
 def test_runnext_is_stolen_if_there_is_nothing_else():
     """From the second victim too, in the last round; a ring goes before it, wherever."""
     _, lib, mp, ps = machine(3)
@@ -220,7 +225,7 @@ def test_runnext_is_stolen_if_there_is_nothing_else():
 # ---- yielding with an empty queue, or for the 61st time
 
 
-@in_worker_with_proc
+@in_worker_with_runs
 def test_who_yields_lets_the_global_queue_go_first_and_robs_others_only_now_and_then():
     _, lib, mp, ps = machine(2)
     elsewhere, mine, stolen = (new("G") for _ in range(3))
@@ -235,7 +240,7 @@ def test_who_yields_lets_the_global_queue_go_first_and_robs_others_only_now_and_
 # ---- claims
 
 
-@in_worker_with_proc
+@in_worker_with_runs
 def test_a_goroutine_is_claimed_once():
     """claim and claimlocked: the second one is told that it lost, whatever it would like to do with the G."""
     for claim in (native().t_claim, native().t_claimlocked):
@@ -249,14 +254,14 @@ def test_a_goroutine_is_claimed_once():
 def at_once(first, second):
     """The result of the first one, called while another thread is in the second."""
     started().arrived = 0
-    thread = threading.Thread(target=second)
+    thread = threading.Thread(daemon=True, target=second)
     thread.start()
     result = first()
     thread.join()
     return result
 
 
-@in_worker_with_proc
+@in_worker_with_runs
 def test_of_two_that_claim_at_the_same_instant_one_wins():
     """100 000 times."""
     lib, gp, rounds = native(), new("G"), 100_000
@@ -264,7 +269,7 @@ def test_of_two_that_claim_at_the_same_instant_one_wins():
     assert wrong == 0
 
 
-@in_worker_with_proc
+@in_worker_with_runs
 def test_the_end_of_a_slice_and_a_thief_take_runnext_once():
     """100 000 times at about the same instant: the G is in one place."""
     _, lib, mp, ps = machine(1)

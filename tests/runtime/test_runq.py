@@ -257,7 +257,7 @@ def _storm(count):
     def steal(i):
         took[i] = lib.t_thief(thieves[i - 1].address, owner.address, ctypes.addressof(outs[i]))
 
-    threads = [threading.Thread(target=steal, args=(i,)) for i in (1, 2, 3)]
+    threads = [threading.Thread(daemon=True, target=steal, args=(i,)) for i in (1, 2, 3)]
     for thread in threads:
         thread.start()
     took[0] = lib.t_owner(owner.address, ctypes.addressof(gs), count, ctypes.addressof(outs[0]))
@@ -282,7 +282,7 @@ def test_a_producer_and_one_who_gives_up_looking_see_each_other():
     s.pidle = s.midle = s.nmidle = started().arrived = 0
     producing, idle = new("P", id=0), new("P", id=1)
     gp, mp = new("G"), new("M")
-    looker = threading.Thread(target=lib.t_looker, args=(producing.address, rounds))
+    looker = threading.Thread(daemon=True, target=lib.t_looker, args=(producing.address, rounds))
     looker.start()
     lost = lib.t_producer(producing.address, gp.address, idle.address, mp.address, rounds)
     looker.join()

@@ -1,4 +1,5 @@
-"""Where threads and goroutines begin in an image that ends at mp.py: the threads write down with what they were started.
+"""The ends of an image that stops at mp.py: where threads and goroutines begin, and who is told that all Ps are idle. They
+write down what they are told.
 """
 
 from __future__ import annotations
@@ -26,3 +27,8 @@ def mstart(m: int) -> int:
 def gostart(g: int):
     """No goroutine runs in this image."""
     xadd(started, "count", 1 << 32)
+
+
+@fn(inline=False)
+def pokeruns():
+    xadd(started, "poked", 1)

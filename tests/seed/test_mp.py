@@ -172,7 +172,7 @@ def test_startlockedm_gives_its_own_p_to_the_m_of_the_goroutine():
     s.nmidlelocked = 1
     other, gp = locked()
     mp, pp = owned()
-    giver = threading.Thread(target=lib.t_startlockedm, args=(mp.address, gp.address))
+    giver = threading.Thread(daemon=True, target=lib.t_startlockedm, args=(mp.address, gp.address))
     giver.start()
     eventually(lambda: s.midle == mp.address)
     assert (other.nextp, other.park & 0xFFFFFFFF) == (pp.address, 1)
@@ -194,13 +194,13 @@ def test_stoplockedm_hands_its_p_on_and_comes_back_with_the_one_it_was_given():
     s.nmspinning = 1  # so nobody else is started for the P
     s.gomaxprocs = 1
     before = started().poked
-    sleeper = threading.Thread(target=lib.t_stoplockedm, args=(mp.address,))
+    sleeper = threading.Thread(daemon=True, target=lib.t_stoplockedm, args=(mp.address,))
     sleeper.start()
     eventually(lambda: s.nmidlelocked == 1 and started().poked == before + 1)
     assert linked(s.pidle, "P", "link") == [pp.address]
     assert (mp.p, mp.mcache, s.midle) == (0, empty_mcache(), 0), "not in the list of idle Ms: nobody else may wake it"
     giver, given = owned()
-    second = threading.Thread(target=lib.t_startlockedm, args=(giver.address, gp.address))
+    second = threading.Thread(daemon=True, target=lib.t_startlockedm, args=(giver.address, gp.address))
     second.start()
     sleeper.join(20)
     assert (mp.p, mp.nextp, given.m) == (given.address, 0, mp.address)
@@ -320,7 +320,7 @@ def test_of_two_that_hand_a_p_over_one_starts_a_spinning_m():
     s = fresh()
     started().arrived = 0
     ms, (mine, other) = [new("M"), new("M")], (new("P"), new("P"))
-    second = threading.Thread(target=lib.t_hands_over, args=(other.address, rounds))
+    second = threading.Thread(daemon=True, target=lib.t_hands_over, args=(other.address, rounds))
     second.start()
     wrong = lib.t_hands_over_and_counts(mine.address, ms[0].address, ms[1].address, rounds)
     second.join()

@@ -387,6 +387,34 @@ def test_a_deadlock_is_found_soon():
 
 
 @go.func
+def computes_until(stop):
+    n = 0
+    while stop[0] == 0:
+        n += 1
+    return n
+
+
+def deadlocks_beside_a_run():
+    stop = np.zeros(1, np.int64)
+    other = threading.Thread(target=go.run, args=(computes_until, stop))
+    other.start()
+    try:
+        for _ in range(3):
+            with pytest.raises(go.DeadlockError):
+                go.run(many_asleep, 10)
+    finally:
+        stop[0] = 1
+        other.join()
+    return go.num_goroutine()
+
+
+@pytest.mark.parametrize("procs", [1, 2])
+def test_a_deadlock_is_found_while_another_run_computes(procs):
+    """A P is never idle, so nobody says that it is time to look: the thread in go.run looks by itself."""
+    assert subprocesses.call(__name__, "deadlocks_beside_a_run", GOMAXPROCS=procs) == 0
+
+
+@go.func
 def slow_but_alive(n):
     """Everybody is parked most of the time, but never all."""
     ch = go.chan(int)
@@ -707,6 +735,14 @@ def selects(ch, mu, group):
 
 
 @go.func
+def selects_again(ch, mu, group):
+    first = go.chan(int)
+    go.spawn(waits_to_send, first)
+    go.select(a=go.recv(first), b=go.recv(ch))
+    go.select(a=go.recv(ch), b=go.recv(go.chan(int)))
+
+
+@go.func
 def locks(ch, mu, group):
     mu.lock()
 
@@ -746,10 +782,33 @@ def ended_while_it(operation):
     return log.tolist()
 
 
-@pytest.mark.parametrize("operation", [sends, receives, iterates, selects, locks, waits])
+@pytest.mark.parametrize("operation", [sends, receives, iterates, selects, selects_again, locks, waits])
 def test_a_goroutine_whose_run_ends_does_not_go_on_behind_what_it_waited_for(operation):
     """Neither as if it had succeeded nor as if it had failed: nothing of it runs."""
     assert ended_while_it(operation) == [4, 0, 0, 0]
+
+
+@go.func
+def starts(log):
+    log[0] += 1
+
+
+@go.func
+def ends_before_they_start(log):
+    for _ in range(10):
+        go.spawn(starts, log)
+
+
+def started_after_the_end():
+    log = np.zeros(1, np.int64)
+    for _ in range(100):
+        go.run(ends_before_they_start, log)
+    return log.tolist(), go.num_goroutine()
+
+
+def test_a_goroutine_whose_run_ends_before_its_first_turn_does_not_start():
+    """On one P none of them has had a turn when main returns."""
+    assert subprocesses.call(__name__, "started_after_the_end", GOMAXPROCS=1) == ([0], 0)
 
 
 # ---- several that end the run at once

@@ -82,6 +82,43 @@ def test_a_group_is_used_again(procs):
 
 
 @go.func
+def waits_again_and_again(group, log, rounds):
+    for r in range(rounds):
+        group.add(1)
+        log[0] = r + 1
+        while log[1] <= r:
+            go.gosched()
+        group.wait()
+
+
+@go.func
+def at_the_same_instant(rounds, log):
+    """One waits for the group, and the other one is done a little earlier or later. True if it never waits in vain."""
+    group = go.WaitGroup()
+    go.spawn(waits_again_and_again, group, log, rounds)
+    for r in range(rounds):
+        began = go.monotonic()
+        while log[0] <= r:
+            go.gosched()
+            if go.monotonic() - began > 30:
+                return False
+        log[1] = r + 1
+        for _ in range(r % 100):
+            log[2] += 1
+        group.done()
+    return True
+
+
+def never_in_vain():
+    return go.run(at_the_same_instant, 100_000, np.zeros(3, np.int64))
+
+
+def test_wait_and_done_at_the_same_instant():
+    """Neither overlooks what the other one does to the state."""
+    assert subprocesses.call(__name__, "never_in_vain", GOMAXPROCS=2)
+
+
+@go.func
 def wait_and_count(gate, team, out):
     gate.wait()
     out.send(team.done)

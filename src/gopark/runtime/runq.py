@@ -124,17 +124,14 @@ def runqput(pp: P, gp: G, next: bool):
             pp.runq[tail & MASK] = gp
             store(pp, "runqtail", tail + 1)
             return
-        if runqputslow(pp, gp, head, tail):
+        if runqputslow(pp, gp, head):
             return
 
 
 @fn(inline=False)
-def runqputslow(pp: P, gp: G, head: int, tail: int) -> bool:
+def runqputslow(pp: P, gp: G, head: int) -> bool:
     """The ring is full: half of it and gp to the global queue. False if a thief was faster."""
-    n = (tail - head) // 2
-    if n != HALF:
-        return False
-    if not cas(pp, "runqhead", head, head + n):
+    if not cas(pp, "runqhead", head, head + HALF):
         return False
     # Only now are they ours: before, a thief may have taken one of them, and its link may be in use in another list.
     # The slots of the ring still hold them, because only the owner of the P writes there.
@@ -143,7 +140,7 @@ def runqputslow(pp: P, gp: G, head: int, tail: int) -> bool:
     if checking():
         moveg(first, inp(RING, pp), GLOBAL)
         moveg(gp, ONWAY, GLOBAL)
-    for i in range(1, n):
+    for i in range(1, HALF):
         following = pp.runq[(head + i) & MASK]
         if checking():
             moveg(following, inp(RING, pp), GLOBAL)
@@ -151,7 +148,7 @@ def runqputslow(pp: P, gp: G, head: int, tail: int) -> bool:
         last = following
     last.schedlink = gp
     lock(sched.lock)
-    globrunqputbatch(first, gp, n + 1)
+    globrunqputbatch(first, gp, HALF + 1)
     unlock(sched.lock)
     return True
 
