@@ -9,7 +9,6 @@ from __future__ import annotations
 
 IN_ORDER = "equal: x86-64 keeps stores in order; only the compiler could move this one"
 LOOKS_AGAIN = "equal: the compare and swap looks itself; the look saves it the line"
-NEXT_POLL = "time: the next poll, or the next function, asks again and does it"
 ONE_RUN = "equal: whoever uses a mutex belongs to one run, which has ended for all of them"
 RARE = "unseen: two threads must meet within a few instructions; under the explorer they will"
 
@@ -44,12 +43,8 @@ SURVIVORS: dict[str, str] = {
     "runs.newrun: the last look of another run is believed: run.lastlook = 0 -> pass": (
         "equal: looks are made of the numbers of goroutines, which no two runs share"
     ),
-    "runs.preempted: yields before it leaves: if gp.run is not None and load(gp.run, 'ended') != 0:\n    return 1 -> pass": (
-        "time: it yields, and leaves when it comes back"
-    ),
-    "runs.preempted: does not leave behind a yield: 1 if gp.run is not None and load(gp.run, 'ended') != 0 else 0 -> 0": (
-        NEXT_POLL
-    ),
+    "* runs.preempted: yields before it leaves": "time: it yields, and leaves when it comes back",
+    "* runs.preempted: does not leave behind a yield": "time: it leaves at its next poll",
     "runs.morestack: no look at the end of the run: if gp.run is not None and load(gp.run, 'ended') != 0:\n"
     "    return 1 -> pass": "time: it yields before it leaves",
     "runs.morestack: the guard stays raised: gp.stackguard = guard -> pass": (

@@ -1,5 +1,5 @@
-"""Entry points for the tests of what proc.py, runs.py and stack.py decide, on structs that the tests make: an M that has
-run out of work, the thread in go.run that looks after its run, free stacks. No goroutine runs."""
+"""Entry points for the tests of what proc.py, runs.py and stack.py decide: an M that has run out of work, the thread in
+go.run that looks after its run, free stacks. The structs are made by the tests, and no goroutine runs."""
 
 from __future__ import annotations
 

@@ -28,7 +28,6 @@ from gopark.runtime.mp import (
 from gopark.runtime.os_linux import newosproc, osyield
 from gopark.runtime.prims import (
     addr,
-    callfn,
     funcaddr,
     gof,
     load,

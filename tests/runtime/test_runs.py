@@ -1,4 +1,4 @@
-"""The thread in go.run: when it finds that a run is dead, whom it helps, and what it does to a goroutine whose run ends.
+"""The thread in go.run: when it finds a run dead, whom it helps; and the claim of goroutines whose run ends.
 
 The functions are called from Python, with goroutines that never run: the tests write their status.
 """

@@ -1,5 +1,6 @@
-"""The ends of an image that stops at mp.py: where threads and goroutines begin, and who is told that all Ps are idle. They
-write down what they are told.
+"""The ends of an image that stops at mp.py: where threads and goroutines begin, and who is told that all Ps are idle.
+
+They write down what they are told.
 """
 
 from __future__ import annotations

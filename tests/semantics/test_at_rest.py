@@ -44,9 +44,9 @@ def after_contention(goroutines, times, out):
 def words_after_contention():
     out = np.full(2 * WORDS, -1)
     found = []
-    for goroutines in (1, 2, 10, 100):
+    for count in (1, 2, 10, 100):
         for _ in range(5):
-            go.run(after_contention, goroutines, 2000 // goroutines, out)
+            go.run(after_contention, count, 2000 // count, out)
             found.append(out.tolist())
     return found
 
@@ -63,7 +63,7 @@ def test_a_mutex_and_a_group_at_rest_are_zero(procs):
 
 @go.func
 def slots(out):
-    """Fill a channel of structs, take all but one, by each of the ways to take: their slots, and the one that is full."""
+    """Fill a channel of structs, take all but one, by each of the ways to take; then what its slots hold."""
     ch = go.chan(Counter, 4)
     for _ in range(4):
         ch.send(Counter())
