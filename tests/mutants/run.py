@@ -9,8 +9,12 @@ its file again, links an image of check level 2 and goes through the stages unti
 
     vet     the check of the write-barrier rule looks at the call graph with the mutated function in it
     storm   storms of every kind at 2, 1 and 4 Ps (tests/semantics/test_storm.py), with all audits on
-    test    the tests of what the file is for, in this process
-    unit    the tests that call the runtime's functions one by one, in an image of their own, from a copy of the sources
+    unit    the tests that call the runtime's functions one by one, in an image of their own
+    test    the tests of what the file is for
+
+The last two are processes of their own that start from a copy of the sources, because tests start processes that import
+the runtime anew. The copy and its cache belong to a slot, one for each mutant at a time: a cache knows go functions by
+their files, and is warm from the second mutant on.
 
 What dies of an audit's last words counts as killed by the audit, whatever the stage; who says nothing for so long that
 it must be stuck is killed by the stage. A mutant that does not compile is none; nor is one whose image is the same
@@ -21,6 +25,8 @@ the killer and its words. It is for the sources of that day: a mutant whose func
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -37,8 +43,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from gopark.bridge import boot
 from gopark.compiler import cache, image, vetting, wbcheck
 from gopark.compiler.funcinfo import FuncInfo
@@ -52,18 +56,19 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 RECORD = Path(__file__).with_name("results.json")
 PAGE = ROOT / "docs" / "internals" / "mutants.md"
 STORM_SECONDS = 0.4
-SILENCE = {"vet": 60, "build": 120, "storm": 15, "test": 60, "unit": 180}  # seconds after which a stage is stuck
+SILENCE = {"vet": 60, "build": 120, "storm": 15, "unit": 120, "test": 120}  # seconds after which a stage is stuck
 
-_CORE = "test_spawn test_fairness test_go_sched test_parallel test_lock_os_thread test_gomaxprocs"
-TESTS = {
+_CORE = "test_fairness test_spawn test_go_sched test_parallel test_lock_os_thread test_gomaxprocs test_runs"
+_SYNC = "test_mutex test_at_rest test_waitgroup test_go_mutex test_go_waitgroup test_runs"
+TESTS = {  # in tests/semantics
     "chan": "test_chan test_at_rest test_go_chan test_runs",
     "select": "test_select test_at_rest test_go_select test_runs",
-    "sema": "test_mutex test_at_rest test_waitgroup test_go_mutex test_go_waitgroup test_runs",
-    "sync": "test_mutex test_at_rest test_waitgroup test_go_mutex test_go_waitgroup test_runs",
+    "sema": _SYNC,
+    "sync": _SYNC,
     "runs": "test_runs test_go_sched test_spawn test_gomaxprocs test_stack",
     "stack": "test_stack test_spawn test_runs",
 }
-UNITS = {
+UNITS = {  # in tests
     "runq": "runtime/test_runq",
     "mp": "runtime/test_runq seed/test_mp seed/test_mstart runtime/test_virtual",
     "lock_futex": "runtime/test_lock_futex runtime/test_runq seed/test_mp runtime/test_virtual",
@@ -98,13 +103,6 @@ class Progress:
     def __call__(self, what: str) -> None:
         os.write(self._file, (what + "\n").encode())
 
-    def pytest_runtest_logstart(self, nodeid, location):
-        self(f"test {nodeid.rpartition('/')[2]}")
-
-    def pytest_runtest_logreport(self, report):
-        if report.failed:
-            self(f"failed {report.nodeid.rpartition('/')[2]}")
-
 
 def replace_function(mutant: Mutant, scratch: Path) -> None:
     """The mutated function in place of its original, and the mutated text as what its module was made from."""
@@ -114,7 +112,7 @@ def replace_function(mutant: Mutant, scratch: Path) -> None:
 
 
 def look(mutant: Mutant | None, original: Original, scratch: Path, say: Progress) -> None:
-    """The stages, in a process that dies of whatever it finds."""
+    """The first stages, in a process that dies of whatever it finds."""
     if mutant is not None:
         replace_function(mutant, scratch)
         say("vet")
@@ -129,10 +127,6 @@ def look(mutant: Mutant | None, original: Original, scratch: Path, say: Progress
         say("same code")
         return
     storms(say)
-    files = TESTS.get(mutant.file, _CORE).split() if mutant is not None else sorted({*" ".join(TESTS.values()).split()})
-    paths = [p for p in (ROOT / "tests" / "semantics" / f"{f}.py" for f in files) if p.exists()]
-    say("test")
-    pytest.main(["-x" if mutant is not None else "-q", "-q", "-p", "no:cacheprovider", *map(str, paths)], [say])
 
 
 def storms(say: Progress) -> None:
@@ -227,18 +221,15 @@ class Child:
         said = self.said
         audit = re.search(r"^fatal error: audit: (.*)", said, re.M)
         if audit:
-            return "audit", re.sub(r"\b(goroutine|P|M) \d+|found .*", r"\1", audit[1]).strip(" ,:")
+            return "audit", audit_words(audit[1])
         stage, _, at = self._last.partition(" ")
         fatal = re.search(r"^fatal error: (.*)", said, re.M)
-        failed = next((line.removeprefix("failed ") for line in self._lines if line.startswith("failed ")), None)
-        if status is None or re.search(r"\+ Timeout \+", said):
+        if status is None:
             return stage, f"stuck in {at}"
         if fatal:
             return stage, f"{fatal[1]}, in {at}"
         if status < 0:
             return stage, f"{signal.Signals(-status).name} in {at}"
-        if failed:
-            return "test", failed
         if "LoweringFailedError" in said:
             return "none", "does not compile"
         if status != 0:
@@ -247,55 +238,98 @@ class Child:
         return "", ""
 
 
-class UnitTests:
-    """The last stage: tests whose processes import the runtime anew, from a copy of the package."""
+class Slot:
+    """A copy of the sources, with a cache of its own; one mutant at a time lives in it."""
 
-    def __init__(self, mutant: Mutant, scratch: Path, began: float):
-        self.mutant, self.began, self._start = mutant, began, time.monotonic()
-        self._place = Path(tempfile.mkdtemp(dir=scratch))
-        package = self._place / "src" / "gopark"
+    def __init__(self, scratch: Path):
+        self.place = Path(tempfile.mkdtemp(dir=scratch))
         without = shutil.ignore_patterns("__pycache__", ".*")
-        shutil.copytree(PACKAGE, package, ignore=without)
-        shutil.copytree(ROOT / "tests", self._place / "tests", ignore=without)
-        shutil.copy(ROOT / "pyproject.toml", self._place)
-        shutil.copytree(cache.directory() / "image", self._place / "cache" / "image")
-        (self._place / "cache").chmod(0o700)
-        (package / "runtime" / f"{mutant.file}.py").write_text(mutant.source(Source(mutant.file).text))
-        files = [f"tests/{name}.py" for name in UNITS[mutant.file].split()]
-        with open(self._place / "output", "w") as output:
+        shutil.copytree(PACKAGE, self.place / "src" / "gopark", ignore=without)
+        shutil.copytree(ROOT / "tests", self.place / "tests", ignore=without)
+        shutil.copy(ROOT / "pyproject.toml", self.place)
+        shutil.copytree(cache.directory() / "image", self.place / "cache" / "image")
+        (self.place / "cache").chmod(0o700)
+
+    def settle(self, mutant: Mutant | None) -> None:
+        """From here on the sources are those of the mutant."""
+        runtime = self.place / "src" / "gopark" / "runtime"
+        shutil.rmtree(runtime / "__pycache__", ignore_errors=True)  # two versions within a second look alike
+        for file in FILES:
+            text = Source(file).text
+            if mutant is not None and mutant.file == file:
+                text = mutant.source(text)
+            (runtime / f"{file}.py").write_text(text)
+
+
+class Tests:
+    """Tests of a mutant, from the copy of the sources in its slot."""
+
+    def __init__(self, mutant: Mutant | None, slot: Slot, stage: str, began: float):
+        self.mutant, self.slot, self.stage, self.began = mutant, slot, stage, began
+        self._size, self._heard = 0, time.monotonic()
+        slot.settle(mutant)
+        self._output = slot.place / "output"
+        with open(self._output, "w") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files],
-                cwd=self._place,
+                [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *self._arguments()],
+                cwd=slot.place,
                 env={
                     **os.environ,
-                    "GOPARK_CACHE_DIR": str(self._place / "cache"),
-                    "PYTHONPATH": str(package.parent),
-                    "GOPARKDEBUG": "",
+                    "GOPARK_CACHE_DIR": str(slot.place / "cache"),
+                    "PYTHONPATH": str(slot.place / "src"),
+                    "PYTHONUNBUFFERED": "1",
+                    "GOPARKDEBUG": "check=2" if stage == "test" else "",
                 },
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
 
+    def _arguments(self) -> list[str]:
+        if self.mutant is not None:
+            return ["-x", *tests_of(self.stage, self.mutant.file)]
+        return sorted({path for file in FILES for path in tests_of(self.stage, file)})
+
     def forgive(self) -> None:
-        self._start = time.monotonic()
+        self._heard = time.monotonic()
 
     @property
     def said(self) -> str:
-        return (self._place / "output").read_text(errors="replace")
+        return self._output.read_text(errors="replace")
 
     def ended(self) -> tuple[str, str] | None:
+        size = self._output.stat().st_size
+        if size != self._size:
+            self._size, self._heard = size, time.monotonic()
         status = self._process.poll()
-        if status is None and time.monotonic() - self._start < SILENCE["unit"]:
+        if status is None and time.monotonic() - self._heard < SILENCE[self.stage]:
             return None
-        if status is None:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            return "unit", "stuck"
-        failed = re.search(r"^(?:FAILED|ERROR) \S*/(\S+)", self.said, re.M)
+        self._process.wait()
+        said = self.said
+        last = (re.findall(r"^tests/\S*?([^/\s]+::\S+)", said, re.M) or ["?"])[-1]
+        if status is None or re.search(r"\+ Timeout \+", said):
+            return self.stage, f"stuck in {last}"
         if status == 0:
             return "", ""
-        return "unit", failed[1] if failed else self.said.strip().splitlines()[-1][:100]
+        audit = re.search(r"^\W*fatal error: audit: (.*)", said, re.M)
+        if audit:
+            return "audit", f"{audit_words(audit[1])}, in {last}"
+        failed = re.search(r"^(?:FAILED|ERROR) \S*?([^/\s]+::\S+)", said, re.M)
+        return self.stage, failed[1] if failed else f"dies in {last}"
+
+
+def audit_words(line: str) -> str:
+    """What an audit said, without the numbers of who it was."""
+    return re.sub(r"\b(goroutine|P|M) \d+|found .*", r"\1", line).strip(" ,:")
+
+
+def tests_of(stage: str, file: str) -> list[str]:
+    """The files of tests that a mutant of this file of the runtime meets."""
+    if stage == "unit":
+        return [f"tests/{name}.py" for name in UNITS.get(file, "").split()]
+    return [f"tests/semantics/{name}.py" for name in TESTS.get(file, _CORE).split()]
 
 
 def fingerprint(mutant: Mutant) -> str:
@@ -324,43 +358,56 @@ def save_record(record: dict[str, dict]) -> None:
     RECORD.write_text(text + "\n")
 
 
+class Life:
+    """What happens to one mutant, stage by stage."""
+
+    def __init__(self, mutant: Mutant | None, original: Original, scratch: Path, slot: Slot, tests_first: bool):
+        self.mutant, self.began = mutant, time.monotonic()
+        self.slot = slot
+        stages: list[Callable[[], Child | Tests]] = [
+            functools.partial(Tests, mutant, slot, stage, self.began)
+            for stage in ("unit", "test")
+            if mutant is None or tests_of(stage, mutant.file)
+        ]
+        fork = functools.partial(Child, mutant, original, scratch)
+        self._stages = [*stages, fork] if tests_first else [fork, *stages]
+        self.now = self._stages.pop(0)()
+
+    def ended(self) -> tuple[str, str] | None:
+        """The verdict, once there is one."""
+        ended = self.now.ended()
+        if ended is None or ended[0] or not self._stages:
+            return ended
+        self.now = self._stages.pop(0)()
+        return None
+
+
 def run(
-    todo: list[Mutant | None], jobs: int, unit_first: bool, done: Callable[[Mutant | None, str, str, float], None]
+    todo: list[Mutant | None], jobs: int, tests_first: bool, done: Callable[[Mutant | None, str, str, float], None]
 ) -> None:
     """Run the mutants, `jobs` at a time; done(mutant, killer, words, seconds) for each."""
     original = Original.build()
-    children: list[Child | UnitTests] = []
-
-    def has_units(mutant: Mutant | None) -> bool:
-        return mutant is not None and mutant.file in UNITS
-
+    lives: list[Life] = []
     with tempfile.TemporaryDirectory(prefix="gopark-mutants-") as place:
         scratch = Path(place)
-        while todo or children:
-            while todo and len(children) < jobs:
-                mutant = todo.pop(0)
-                if unit_first and has_units(mutant):
-                    children.append(UnitTests(mutant, scratch, time.monotonic()))
-                else:
-                    children.append(Child(mutant, original, scratch))
+        slots = [Slot(scratch) for _ in range(jobs)]
+        while todo or lives:
+            while todo and slots:
+                lives.append(Life(todo.pop(0), original, scratch, slots.pop(), tests_first))
             asleep = time.monotonic()
             time.sleep(0.05)
             if time.monotonic() - asleep > 2:  # the machine stood still: nobody was silent
-                for child in children:
-                    child.forgive()
-            for child in list(children):
-                ended = child.ended()
+                for life in lives:
+                    life.now.forgive()
+            for life in list(lives):
+                ended = life.ended()
                 if ended is None:
                     continue
-                children.remove(child)
-                mutant = child.mutant
-                if not ended[0] and has_units(mutant) and isinstance(child, UnitTests) == unit_first:
-                    other = Child(mutant, original, scratch) if unit_first else UnitTests(mutant, scratch, child.began)
-                    children.append(other)
-                    continue
-                done(mutant, *ended, time.monotonic() - child.began)
-                if mutant is None or not ended[0]:
-                    print(child.said[-3000:], file=sys.stderr)
+                lives.remove(life)
+                slots.append(life.slot)
+                done(life.mutant, *ended, time.monotonic() - life.began)
+                if life.mutant is None or not ended[0]:
+                    print(life.now.said[-3000:], file=sys.stderr)
 
 
 def main() -> int:
@@ -374,7 +421,7 @@ def main() -> int:
     parser.add_argument(
         "--survivors", action="store_true", help="those too that nothing killed last time and that could do harm"
     )
-    parser.add_argument("--unit-first", action="store_true", help="begin with the last stage")
+    parser.add_argument("--tests-first", action="store_true", help="begin with the tests, the storms last")
     parser.add_argument("--control", action="store_true", help="no mutant at all: everything must pass")
     parser.add_argument("--page", action="store_true", help="only write docs/internals/mutants.md from the record")
     arguments = parser.parse_args()
@@ -411,7 +458,7 @@ def main() -> int:
             and (arguments.again or not settled(m, record, arguments.survivors))
         ]
     print(f"{len(todo)} mutants", flush=True)
-    run(todo, arguments.jobs, arguments.unit_first, done)
+    run(todo, arguments.jobs, arguments.tests_first, done)
     print(dict(killers))
     return 0
 
