@@ -350,7 +350,10 @@ def settled(mutant: Mutant, record: dict[str, dict], survivors: bool) -> bool:
 
 
 def load_record() -> dict[str, dict]:
-    return json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    """The verdicts on mutants that are still made."""
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    made = {m.name for m in mutants()}
+    return {name: verdict for name, verdict in record.items() if name in made}
 
 
 def save_record(record: dict[str, dict]) -> None:
