@@ -6,6 +6,7 @@ Python reads them while nothing moves.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 
@@ -170,17 +171,30 @@ def waiting(operation):
     run = threading.Thread(target=go.run, args=(main, places, stop))
     run.start()
     try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            for gp in goroutines():
-                if read(G, gp, "atomicstatus") == Gwaiting:
-                    time.sleep(0.01)  # it is on its way from there to the switch
-                    return what(gp, dict(zip(places.tolist(), ("ch", "other", "mu", "group"), strict=True)))
-            time.sleep(0.001)
-        raise AssertionError("nobody waits")
+        return what(parked(), dict(zip(places.tolist(), ("ch", "other", "mu", "group"), strict=True)))
     finally:
         stop[0] = 1
         run.join()
+
+
+def until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happens"
+        time.sleep(0.001)
+
+
+def parked():
+    """The one goroutine that waits, once it does."""
+    found = []
+
+    def look():
+        found[:] = [gp for gp in goroutines() if read(G, gp, "atomicstatus") == Gwaiting]
+        return len(found) == 1
+
+    until(look)
+    time.sleep(0.01)  # it is on its way from there to the switch
+    return found[0]
 
 
 def what(gp, names):
@@ -203,6 +217,46 @@ def what(gp, names):
         (waits, "sync.WaitGroup.Wait", ["group"]),
     ],
 )
-def test_what_a_goroutine_waits_for_can_be_read(operation, reason, objects):
+def test_what_a_goroutine_waits_for_can_be_read(booted, operation, reason, objects):
     """`waiting` leads to what it waits for: the collector and debuggers follow it."""
     assert waiting(operation) == (reason, objects)
+
+
+@go.func
+def depth(n):
+    return 0 if n == 0 else 1 + depth(n - 1)
+
+
+@go.func
+def descends(ch, out):
+    for n in ch:
+        out[0] = depth(n)
+
+
+@go.func
+def asks_it_to_descend(places, stop):
+    ch = go.chan(int)
+    go.spawn(descends, ch, places)
+    while stop[0] == 0:
+        go.gosched()
+    ch.send(10)
+    while stop[0] == 1:
+        go.gosched()
+
+
+def test_the_guard_of_a_goroutine_that_was_asked_to_yield_is_where_it_was(booted):
+    """It is raised to get the attention of a function that looks at its stack, once."""
+    places, stop = np.zeros(1, np.int64), np.zeros(1, np.int64)
+    run = threading.Thread(target=go.run, args=(asks_it_to_descend, places, stop))
+    run.start()
+    try:
+        gp = parked()
+        guard, offset = read(G, gp, "stackguard"), G.fields["stackguard"][0]
+        ctypes.c_int64.from_address(gp + offset).value = 1 << 62
+        stop[0] = 1
+        until(lambda: places[0] == 10)
+        assert parked() == gp
+        assert read(G, gp, "stackguard") == guard
+    finally:
+        stop[0] = 2
+        run.join()

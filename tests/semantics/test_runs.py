@@ -811,6 +811,34 @@ def test_a_goroutine_whose_run_ends_before_its_first_turn_does_not_start():
     assert subprocesses.call(__name__, "started_after_the_end", GOMAXPROCS=1) == ([0], 0)
 
 
+@go.func
+def counts(log):
+    while True:
+        log[0] += 1
+
+
+@go.func
+def ends_beside_one_that_counts(log):
+    go.spawn(counts, log)
+    while log[0] == 0:
+        go.gosched()
+    return log[0]
+
+
+def counted_after_the_end():
+    found = []
+    for _ in range(10):
+        log = np.zeros(1, np.int64)
+        n = go.run(ends_beside_one_that_counts, log)
+        found.append(int(log[0]) - n)
+    return found
+
+
+def test_a_goroutine_that_had_to_yield_does_not_go_on_after_the_end():
+    """It was asked to let others run, and its run ended meanwhile: it leaves there, not at its next poll."""
+    assert subprocesses.call(__name__, "counted_after_the_end", GOMAXPROCS=1) == [0] * 10
+
+
 # ---- several that end the run at once
 
 
