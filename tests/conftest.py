@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["gopark.testing"]
+
 
 def pytest_configure(config):
     """Children find the gopark that is under test."""
@@ -31,13 +33,6 @@ def pytest_xdist_make_scheduler(config, log):
     return LoadFileScheduling(config, log) if config.getoption("dist") == "load" else None  # else what was asked for
 
 
-def _booted():
-    """The runtime of this process if it is up; asking does not start it."""
-    boot = sys.modules.get("gopark.bridge.boot")
-    state = boot._state if boot is not None else None
-    return state if state is not None and state.pid == os.getpid() else None
-
-
 @pytest.fixture(scope="session")
 def booted():
     """The runtime of this process, started if need be."""
@@ -50,7 +45,8 @@ def booted():
 def no_goroutine_stays():
     """A run leaves nothing behind, whatever became of it: checked after every test of a process that has a runtime."""
     yield
-    if _booted() is not None:
+    boot = sys.modules.get("gopark.bridge.boot")
+    if boot is not None and boot.booted() is not None:
         import gopark
 
         left = gopark.num_goroutine()

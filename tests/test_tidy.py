@@ -45,6 +45,7 @@ LAYERS = (
     "lib",
     "explore",
     "see",
+    "testing",
     "cli",
     "__main__",
 )

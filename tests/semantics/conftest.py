@@ -7,6 +7,11 @@ import pytest
 import gopark as go
 
 
+@pytest.fixture(autouse=True)
+def tidy(booted, nothing_left):
+    """What a test of semantics does leaves nothing behind: no goroutine, no thread, no descriptor."""
+
+
 @pytest.fixture(params=[1, 2, 4], ids="procs={}".format)
 def procs(request):
     """The test runs with so many Ps: alone, as many as two cores can run at once, and more than that."""

@@ -91,6 +91,11 @@ def boot() -> Booted:
         return _state
 
 
+def booted() -> Booted | None:
+    """The runtime of this process, if it is up; asking does not start it."""
+    return _state if _state is not None and _state.pid == os.getpid() else None
+
+
 def _boot() -> Booted:
     found = problem()
     if found:

@@ -11,7 +11,18 @@ import types as python_types
 from pathlib import Path
 
 from gopark.compiler import abi, asm_amd64, func, linetable
-from gopark.runtime.runtime2 import G_STATUS_NAMES, WAIT_REASONS, G, Gdead, Gwaiting, Run, Sched, TracebackFrames, sched
+from gopark.runtime.runtime2 import (
+    G_STATUS_NAMES,
+    WAIT_REASONS,
+    G,
+    Gdead,
+    Gwaiting,
+    M,
+    Run,
+    Sched,
+    TracebackFrames,
+    sched,
+)
 
 _RUNTIME = str(Path(__file__).parent.parent)
 
@@ -110,6 +121,15 @@ def goroutines(run: int | None = None):
         if read(G, gp, "atomicstatus") != Gdead and (owner == run if run is not None else owner):
             found.append(gp)
     return sorted(found, key=lambda g: read(G, g, "goid"))
+
+
+def runtime_threads() -> set[int]:
+    """The kernel's numbers of the threads on which goroutines run."""
+    found, mp = set(), read(Sched, sched.address, "allm")
+    while mp:
+        found.add(read(M, mp, "tid"))
+        mp = read(M, mp, "alllink")
+    return found
 
 
 def parked_frames(gp: int) -> list[linetable.Frame]:
