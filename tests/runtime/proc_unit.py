@@ -11,6 +11,7 @@ from gopark.runtime.proc import (
     demotenext,
     findrunnable,
     findrunnable_nop,
+    finish,
     newprocforeign,
     resetspinning,
     stealwork,
@@ -62,6 +63,11 @@ def t_yieldto(pp: int, tick: int) -> int:
 @fn(entered=NO_P)
 def t_demotenext(pp: int):
     demotenext(ptr(P, pp))
+
+
+@fn(entered=NO_P)
+def t_finish(mp: int, action: int):
+    finish(ptr(M, mp), action)
 
 
 @fn(entered=NO_P)

@@ -237,6 +237,41 @@ def test_who_yields_lets_the_global_queue_go_first_and_robs_others_only_now_and_
     assert lib.t_yieldto(ps[0].address, 2 * FAIRNESS) == stolen.address
 
 
+# ---- whoever makes a goroutine stealable looks for an idle P (W2)
+
+
+def beside_an_idle_p():
+    """P 0 is at work, P 1 is idle, and an M sleeps that could run it."""
+    s, lib, mp, ps = machine(2, idle=(1,))
+    sleeper = new("M")
+    lib.t_mput(sleeper.address)
+    return s, lib, mp, ps, sleeper
+
+
+@in_worker_with_runs
+def test_who_yields_may_run_elsewhere():
+    """Its switch put it into the ring, or into the global queue: an M is woken, which looks for work."""
+    from gopark.runtime import runtime2
+
+    for action, queued in ((runtime2.ACT_YIELD, "ring"), (runtime2.ACT_YIELDGLOBAL, "global")):
+        s, lib, mp, ps, sleeper = beside_an_idle_p()
+        gp = new("G", atomicstatus=GRUNNABLE)
+        mp.prev = gp.address
+        lib.t_finish(mp.address, action)
+        assert (s.runqhead == gp.address) == (queued == "global")
+        assert (ps[0].runqtail - ps[0].runqhead == 1) == (queued == "ring")
+        assert (sleeper.nextp, sleeper.spinning) == (ps[1].address, 1), queued
+
+
+@in_worker_with_runs
+def test_what_is_put_behind_others_may_run_elsewhere():
+    """The end of a slice moves what was in runnext into the ring."""
+    _, lib, _, ps, sleeper = beside_an_idle_p()
+    put(ps[0], new("G"), True)
+    lib.t_demotenext(ps[0].address)
+    assert (sleeper.nextp, sleeper.spinning) == (ps[1].address, 1)
+
+
 # ---- claims
 
 

@@ -308,6 +308,37 @@ def test_misuse_raises(function, error, text):
         go.run(function)
 
 
+@go.func
+def used_after_misuse():
+    """Whatever was refused, the channel goes on as before."""
+    ch = go.chan(int, 1)
+    ch.send(7)
+    ch.close()
+    refused = 0
+    for _ in range(2):
+        try:
+            ch.send(1)
+        except Exception:
+            refused += 1
+        try:
+            ch.close()
+        except Exception:
+            refused += 1
+        try:
+            ch.try_send(1)
+        except Exception:
+            refused += 1
+        try:
+            go.select(a=go.send(ch, 1), default=True)
+        except Exception:
+            refused += 1
+    return refused, ch.recv_ok(), ch.recv_ok(), len(ch)
+
+
+def test_a_channel_can_be_used_after_a_misuse():
+    assert go.run(used_after_misuse) == (8, (7, True), (0, False), 0)
+
+
 # ---- try_, len and cap
 
 
