@@ -58,7 +58,9 @@ PAGE = ROOT / "docs" / "internals" / "mutants.md"
 STORM_SECONDS = 0.4
 SILENCE = {"vet": 60, "build": 120, "storm": 15, "unit": 120, "test": 120}  # seconds after which a stage is stuck
 
-_CORE = "test_fairness test_spawn test_go_sched test_parallel test_lock_os_thread test_gomaxprocs test_runs"
+_CORE = (
+    "test_fairness test_at_rest test_spawn test_go_sched test_parallel test_lock_os_thread test_gomaxprocs test_runs"
+)
 _SYNC = "test_mutex test_at_rest test_waitgroup test_go_mutex test_go_waitgroup test_runs"
 TESTS = {  # in tests/semantics
     "chan": "test_chan test_at_rest test_go_chan test_runs",

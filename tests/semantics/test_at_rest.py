@@ -260,3 +260,30 @@ def test_the_guard_of_a_goroutine_that_was_asked_to_yield_is_where_it_was(booted
     finally:
         stop[0] = 2
         run.join()
+
+
+@go.func
+def binds_itself_for_a_while(ch):
+    go.lock_os_thread()
+    go.lock_os_thread()
+    go.unlock_os_thread()
+    go.unlock_os_thread()
+    ch.recv()
+
+
+@go.func
+def beside_one_that_was_bound(places, stop):
+    go.spawn(binds_itself_for_a_while, go.chan(int))
+    while stop[0] == 0:
+        go.gosched()
+
+
+def test_a_goroutine_that_is_not_bound_any_more_is_like_any_other():
+    places, stop = np.zeros(1, np.int64), np.zeros(1, np.int64)
+    run = threading.Thread(target=go.run, args=(beside_one_that_was_bound, places, stop))
+    run.start()
+    try:
+        assert read(G, parked(), "lockedm") == 0
+    finally:
+        stop[0] = 1
+        run.join()

@@ -355,6 +355,24 @@ def test_a_send_on_a_closed_channel_raises(function):
         go.run(function)
 
 
+@go.func
+def used_after_refused_sends():
+    a, b = go.chan(int), go.chan(int, 1)
+    a.close()
+    refused = 0
+    for _ in range(3):
+        try:
+            go.select(a=go.send(a, 1), b=go.recv(b))
+        except Exception:
+            refused += 1
+    b.send(7)
+    return refused, a.recv_ok(), b.recv()
+
+
+def test_channels_can_be_used_after_a_refused_send():
+    assert go.run(used_after_refused_sends) == (3, (0, False), 7)
+
+
 # ---- for ever
 
 
