@@ -67,7 +67,7 @@ TESTS = {  # in tests/semantics
     "select": "test_select test_at_rest test_go_select test_runs",
     "sema": _SYNC,
     "sync": _SYNC,
-    "runs": "test_runs test_go_sched test_spawn test_gomaxprocs test_stack",
+    "runs": "test_at_rest test_runs test_go_sched test_spawn test_gomaxprocs test_stack",
     "stack": "test_stack test_spawn test_runs",
 }
 UNITS = {  # in tests

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 
 from tests.mutants.generator import FILES, Mutant, mutants, setter_mutants
-from tests.mutants.page import killer_of, page, reason_for
+from tests.mutants.page import harmless, killer_of, page, reason_for
 from tests.mutants.run import PAGE, fingerprint, load_record
 from tests.mutants.survivors import SURVIVORS
 
@@ -28,6 +28,15 @@ def test_every_setter_was_killed_by_the_check():
     killers = {name: killer for name, (_, killer) in verdicts().items() if name in names}
     assert set(killers.values()) == {"vet"}
     assert len(killers) > 0.9 * len(names)
+
+
+def test_of_the_others_nearly_all_that_could_do_harm_were_killed():
+    """C13: of the claims, fences and re-checks that were dropped."""
+    names = {m.name for m in mutants(FILES, ["claim", "fence", "check"])}
+    killers = {name: killer for name, (_, killer) in verdicts().items() if name in names}
+    assert len(killers) > 0.9 * len(names)
+    lives = [name for name, killer in killers.items() if not killer and not harmless(reason_for(name, SURVIVORS))]
+    assert len(lives) <= 0.05 * len(killers)
 
 
 def test_every_survivor_has_a_reason_and_nobody_else():
