@@ -448,7 +448,7 @@ def main() -> int:
             record[name] = {
                 "operator": mutant.operator,
                 "killer": killer,
-                "words": words,
+                "words": re.sub(r"/\S*/(?=tests/|src/)", "", words),  # wherever this checkout lies
                 "of": fingerprint(mutant),
             }
             save_record(record)
