@@ -151,7 +151,7 @@ class Child:
 
     def __init__(self, mutant: Mutant | None, original: Original, scratch: Path):
         self.mutant = mutant
-        self.began = self._heard = time.monotonic()
+        self._heard = time.monotonic()
         self._lines, self._rest = ["build"], b""
         self._progress, write = os.pipe()
         os.set_blocking(self._progress, False)
@@ -266,8 +266,8 @@ class Slot:
 class Tests:
     """Tests of a mutant, from the copy of the sources in its slot."""
 
-    def __init__(self, mutant: Mutant | None, slot: Slot, stage: str, began: float):
-        self.mutant, self.slot, self.stage, self.began = mutant, slot, stage, began
+    def __init__(self, mutant: Mutant | None, slot: Slot, stage: str):
+        self.mutant, self.slot, self.stage = mutant, slot, stage
         self._size, self._heard = 0, time.monotonic()
         slot.settle(mutant)
         self._output = slot.place / "output"
@@ -370,7 +370,7 @@ class Life:
         self.mutant, self.began = mutant, time.monotonic()
         self.slot = slot
         stages: list[Callable[[], Child | Tests]] = [
-            functools.partial(Tests, mutant, slot, stage, self.began)
+            functools.partial(Tests, mutant, slot, stage)
             for stage in ("unit", "test")
             if mutant is None or tests_of(stage, mutant.file)
         ]

@@ -15,13 +15,12 @@ from gopark.runtime.proc import (
     newprocforeign,
     resetspinning,
     stealwork,
-    workwaits,
     yieldto,
 )
 from gopark.runtime.runq import runqget, runqput, runqsteal
 from gopark.runtime.runs import claimended, lookps, lookrun, newrun, pokeruns
 from gopark.runtime.runtime2 import G, Grunnable, Gwaiting, M, P, Run, sched
-from gopark.runtime.stack import gfget, gfgetglobal, gfput, stackalloc, stackscavenge
+from gopark.runtime.stack import gfget, gfput, stackalloc, stackscavenge
 from tests.runtime.scheduler_unit import meet, started
 
 
@@ -38,11 +37,6 @@ def t_findrunnable(mp: int) -> int:
 @fn(entered=NO_P)
 def t_findrunnable_nop(mp: int) -> int:
     return 1 if findrunnable_nop(ptr(M, mp)) else 0
-
-
-@fn(entered=NO_P)
-def t_workwaits() -> int:
-    return 1 if workwaits() else 0
 
 
 @fn(entered=NO_P)
@@ -195,8 +189,3 @@ def t_gfput(pp: int, gp: int):
 @fn(entered=NO_P)
 def t_gfget(pp: int) -> int:
     return addr(gfget(ptr(P, pp)))
-
-
-@fn(entered=NO_P)
-def t_gfgetglobal() -> int:
-    return addr(gfgetglobal())

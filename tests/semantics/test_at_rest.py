@@ -6,6 +6,7 @@ Python reads them while nothing moves.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
 import time
@@ -23,6 +24,7 @@ from tests.semantics.test_mutex import Counter, add_locked, add_yielding
 
 BUF, QUEUES = Hchan.fields["buf"][0], Hchan.fields["recvq"][0]
 WORDS = 2  # of a Mutex and of a WaitGroup: the state, and the count of the semaphore
+LAST = 2  # what ends a run that Python looks at
 assert Mutex.size == WaitGroup.size == 8 * WORDS
 
 # ---- Mutex, WaitGroup
@@ -168,12 +170,19 @@ def waiting(operation):
             go.gosched()
 
     places, stop = np.zeros(4, np.int64), np.zeros(1, np.int64)
+    with running(main, places, stop):
+        return what(parked(), dict(zip(places.tolist(), ("ch", "other", "mu", "group"), strict=True)))
+
+
+@contextlib.contextmanager
+def running(main, places, stop):
+    """main(places, stop) runs until the block is left, which sets stop[0] to LAST."""
     run = threading.Thread(target=go.run, args=(main, places, stop))
     run.start()
     try:
-        return what(parked(), dict(zip(places.tolist(), ("ch", "other", "mu", "group"), strict=True)))
+        yield
     finally:
-        stop[0] = 1
+        stop[0] = LAST
         run.join()
 
 
@@ -217,7 +226,7 @@ def what(gp, names):
         (waits, "sync.WaitGroup.Wait", ["group"]),
     ],
 )
-def test_what_a_goroutine_waits_for_can_be_read(booted, operation, reason, objects):
+def test_what_a_goroutine_waits_for_can_be_read(operation, reason, objects):
     """`waiting` leads to what it waits for: the collector and debuggers follow it."""
     assert waiting(operation) == (reason, objects)
 
@@ -244,12 +253,10 @@ def asks_it_to_descend(places, stop):
         go.gosched()
 
 
-def test_the_guard_of_a_goroutine_that_was_asked_to_yield_is_where_it_was(booted):
+def test_the_guard_of_a_goroutine_that_was_asked_to_yield_is_where_it_was():
     """It is raised to get the attention of a function that looks at its stack, once."""
     places, stop = np.zeros(1, np.int64), np.zeros(1, np.int64)
-    run = threading.Thread(target=go.run, args=(asks_it_to_descend, places, stop))
-    run.start()
-    try:
+    with running(asks_it_to_descend, places, stop):
         gp = parked()
         guard, offset = read(G, gp, "stackguard"), G.fields["stackguard"][0]
         ctypes.c_int64.from_address(gp + offset).value = 1 << 62
@@ -257,9 +264,6 @@ def test_the_guard_of_a_goroutine_that_was_asked_to_yield_is_where_it_was(booted
         until(lambda: places[0] == 10)
         assert parked() == gp
         assert read(G, gp, "stackguard") == guard
-    finally:
-        stop[0] = 2
-        run.join()
 
 
 @go.func
@@ -280,10 +284,5 @@ def beside_one_that_was_bound(places, stop):
 
 def test_a_goroutine_that_is_not_bound_any_more_is_like_any_other():
     places, stop = np.zeros(1, np.int64), np.zeros(1, np.int64)
-    run = threading.Thread(target=go.run, args=(beside_one_that_was_bound, places, stop))
-    run.start()
-    try:
+    with running(beside_one_that_was_bound, places, stop):
         assert read(G, parked(), "lockedm") == 0
-    finally:
-        stop[0] = 1
-        run.join()

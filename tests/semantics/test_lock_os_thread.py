@@ -8,7 +8,7 @@ from numba import types
 
 import gopark as go
 from gopark.bridge import report
-from gopark.runtime.runtime2 import G, M, Sched, sched
+from gopark.runtime.runtime2 import G, M
 from tests.semantics.subprocesses import call
 
 HERE = __name__
@@ -314,10 +314,7 @@ def several(n, times):
 def bound_gs_and_ms():
     """How many Gs are bound to an M, and how many Ms believe that they are bound."""
     gs = sum(report.read(G, g, "lockedm") != 0 for g in report.all_gs())
-    ms, m = 0, report.read(Sched, sched.address, "allm")
-    while m:
-        ms += report.read(M, m, "locked") != 0 or report.read(M, m, "lockedg") != 0
-        m = report.read(M, m, "alllink")
+    ms = sum(report.read(M, m, "locked") != 0 or report.read(M, m, "lockedg") != 0 for m in report.all_ms())
     return gs, ms
 
 

@@ -123,13 +123,17 @@ def goroutines(run: int | None = None):
     return sorted(found, key=lambda g: read(G, g, "goid"))
 
 
+def all_ms():
+    """The addresses of all Ms."""
+    mp = read(Sched, sched.address, "allm")
+    while mp:
+        yield mp
+        mp = read(M, mp, "alllink")
+
+
 def runtime_threads() -> set[int]:
     """The kernel's numbers of the threads on which goroutines run."""
-    found, mp = set(), read(Sched, sched.address, "allm")
-    while mp:
-        found.add(read(M, mp, "tid"))
-        mp = read(M, mp, "alllink")
-    return found
+    return {read(M, mp, "tid") for mp in all_ms()}
 
 
 def parked_frames(gp: int) -> list[linetable.Frame]:
