@@ -147,6 +147,7 @@ RAW_MODULES = {
     "traceback.py": "follows frame pointers and reads constant records",
     "panic.py": "writes an exception's text by hand: its process is about to die",
     "print.py": "builds text in a buffer",
+    "reach.py": "keeps a bitmap and a stack beside the heap, and reads the words of objects",
 }
 RAW_PRIMITIVE = re.compile(r"raw(load|store)\d*|a(load|store|cas|add|xchg)[48]")
 

@@ -139,7 +139,7 @@ def t_setallp(i: int, pp: int):
 
 @fn(entered=NO_P)
 def t_newrun() -> int:
-    return addr(newrun())
+    return addr(newrun(0))
 
 
 @fn(entered=NO_P)
@@ -165,7 +165,7 @@ def t_pokeruns():
 
 @fn(entered=NO_P)
 def t_claimended(mp: int, gp: int):
-    claimended(ptr(G, gp))
+    claimended(ptr(G, gp), ptr(G, gp).goid)
 
 
 # ---- stack.py

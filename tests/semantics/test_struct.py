@@ -834,18 +834,3 @@ def test_a_struct_cannot_contain_itself():
             self: go.Embed[Endless]
 
         _use(Endless)
-
-
-def test_instances_are_made_in_go_functions():
-    with pytest.raises(TypeError, match=r"inside a @go\.func"):
-        Node(1)
-
-
-@go.func
-def returns_node():
-    return Node(1)
-
-
-def test_an_object_cannot_be_returned_to_python_yet():
-    with pytest.raises(Exception, match="cannot be handed to Python yet"):
-        go.run(returns_node)

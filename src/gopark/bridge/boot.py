@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import platform
 import secrets
@@ -43,8 +44,17 @@ class Booted:
 
     def call(self, symbol: str, *arguments: int) -> int:
         """Call an exported runtime function with integers, the GIL released."""
-        ty = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * len(arguments))
-        return ty(self.image.address[symbol])(*arguments)
+        return _native(len(arguments), ctypes.CFUNCTYPE)(self.image.address[symbol])(*arguments)
+
+    def quick(self, symbol: str, *arguments: int) -> int:
+        """The same with the GIL held: for what takes less time than to give it up."""
+        return _native(len(arguments), ctypes.PYFUNCTYPE)(self.image.address[symbol])(*arguments)
+
+
+@functools.cache
+def _native(count: int, kind):
+    """The type of a function of so many integers."""
+    return kind(ctypes.c_int64, *[ctypes.c_int64] * count)
 
 
 def problem() -> str | None:

@@ -34,6 +34,11 @@ def read(struct, address: int, field: str) -> int:
     return kind.from_address(address + offset).value
 
 
+def write(struct, address: int, field: str, word: int) -> None:
+    """Store a word of a runtime struct that nobody else uses now."""
+    ctypes.c_int64.from_address(address + struct.fields[field][0]).value = word
+
+
 def words(struct, address: int, field: str, count: int) -> list[int]:
     """The elements of an inline array."""
     return list((ctypes.c_int64 * count).from_address(address + struct.fields[field][0]))

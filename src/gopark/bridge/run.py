@@ -25,7 +25,7 @@ import threading
 import types as python_types
 from pathlib import Path
 
-from gopark.bridge import boot, report
+from gopark.bridge import boot, handles, report, values
 from gopark.compiler import cache, errpath, func, linetable
 from gopark.compiler.numba_api import (
     CPUDispatcher,
@@ -45,7 +45,7 @@ from gopark.compiler.numba_api import (
     types,
     void,
 )
-from gopark.compiler.structs import Embedded, holds_pointers
+from gopark.compiler.structs import Embedded, holds_pointers, is_gc_pointer
 from gopark.errors import DeadlockError
 from gopark.pause import collector_paused
 from gopark.runtime.runs import EXIT_DEADLOCK, EXIT_INTERRUPTED, RUN_DEAD, RUN_DONE
@@ -73,6 +73,12 @@ def _on_failed(run):
     _last.failure = report.Failure(run)
 
 
+@_HOOK
+def _on_held(run):
+    handles.results.entries = handles.entries_of(report.read(Run, run, "held"))
+    report.write(Run, run, "held", 0)
+
+
 _hooks_published = False
 
 
@@ -81,6 +87,7 @@ def _publish_hooks():
     if not _hooks_published:
         llb.add_symbol("go.hook.dead", ctypes.cast(_on_dead, ctypes.c_void_p).value)
         llb.add_symbol("go.hook.failed", ctypes.cast(_on_failed, ctypes.c_void_p).value)
+        llb.add_symbol("go.hook.held", ctypes.cast(_on_held, ctypes.c_void_p).value)
         _hooks_published = True
 
 
@@ -90,6 +97,16 @@ def _publish_hooks():
 def _run_field(b, run, name, ty=i64):
     offset = Run.fields[name][0]
     return b.load(b.inttoptr(b.add(run, const(offset)), ty.as_pointer()))
+
+
+def _hold_pointers(b, module, ty, value):
+    """Python will hold the objects that a result points to."""
+    if is_gc_pointer(ty):
+        with b.if_then(cgutils.is_not_null(b, value)):
+            b.call(extern(module, "go.runhold", i8p, [i64]), [b.ptrtoint(value, i64)])
+    elif isinstance(ty, types.BaseTuple):
+        for i, element in enumerate(ty.types):
+            _hold_pointers(b, module, element, b.extract_value(value, i))
 
 
 def _emit_main_entry(context, module, fndesc, symbol, fn_type, record_type):
@@ -112,6 +129,10 @@ def _emit_main_entry(context, module, fndesc, symbol, fn_type, record_type):
     with b.if_then(b.icmp_signed("==", code, errpath.ENDED), likely=False):
         leave()
     raised = b.load(exception)
+    if holds_pointers(fndesc.restype):
+        with b.if_then(b.icmp_signed("==", code, callconv.RETCODE_OK)):
+            value = context.get_returned_value(b, fndesc.restype, b.load(raw[0]))
+            _hold_pointers(b, module, fndesc.restype, value)
     b.call(extern(module, "go.runexit", i8p, [i64, i64]), [b.sext(code, i64), b.ptrtoint(raised, i64)])
     # another one was first to end the run: nobody will look at what this one leaves
     context.call_conv.free_caught(b, raised)
@@ -132,7 +153,8 @@ def _emit_main(context, module, fndesc, fn_type, record_type, entry):
     interrupted = cgutils.alloca_once_value(b, const(0))
     size = context.get_abi_sizeof(record_type)
     start = extern(module, "go.runstart", i64, [i64] * 4)
-    run = b.call(start, [b.ptrtoint(entry, i64), b.ptrtoint(record, i64), const(size), const(0)])
+    given = const(int(any(map(holds_pointers, fndesc.argtypes))))
+    run = b.call(start, [b.ptrtoint(entry, i64), b.ptrtoint(record, i64), const(size), given])
 
     wait, dead, signals, check, done = (b.append_basic_block(n) for n in ("wait", "dead", "signals", "check", "done"))
     b.branch(wait)
@@ -167,6 +189,9 @@ def _emit_main(context, module, fndesc, fn_type, record_type, entry):
     quiet = cgutils.is_null(b, b.load(interrupted))
     with b.if_then(b.and_(b.not_(fine), quiet), likely=False):
         b.call(extern(module, "go.hook.failed", void, [i64]), [run])
+    if holds_pointers(fndesc.restype):
+        with b.if_then(b.and_(fine, quiet)):
+            b.call(extern(module, "go.hook.held", void, [i64]), [run])
     exception = b.inttoptr(_run_field(b, run, "exitexc"), callconv.excinfo_ptr_t)
     b.store(exception, f.args[1])
     b.call(extern(module, "go.runfree", i8p, [i64]), [run])
@@ -208,8 +233,9 @@ def _build_library(dispatcher, result):
 
 
 @functools.cache
-def _this_file() -> str:
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+def _these_files() -> str:
+    """Hash of what the wrappers are made from: this file, and how handles are boxed."""
+    return hashlib.sha256(b"".join(Path(f).read_bytes() for f in (__file__, handles.__file__))).hexdigest()
 
 
 def _compile_fast(library):
@@ -249,11 +275,11 @@ class _MainDispatcher(CPUDispatcher):
         return entry
 
     def _key(self, result):
-        """The function's own key, this file's, and the function's mangled name, which carries a counter of the process
-        that compiled it. None: the function is not cached, and so its wrapper is not."""
+        """The function's own key, that of these files, and the function's mangled name, which carries a counter of the
+        process that compiled it. None: the function is not cached, and so its wrapper is not."""
         if not isinstance(self._go._cache, func._FunctionCache):
             return None
-        text = self._go._cache.key(result.signature.args) + _this_file() + result.fndesc.mangled_name
+        text = self._go._cache.key(result.signature.args) + _these_files() + result.fndesc.mangled_name
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _cached(self, key, result):
@@ -273,12 +299,16 @@ class _MainDispatcher(CPUDispatcher):
 
 
 def _refuse_result(dispatcher, ty):
-    if holds_pointers(ty) or isinstance(ty, Embedded):
-        raise errors.TypingError(
-            f"{dispatcher.__name__} returns {ty}: objects of the collected heap cannot be handed to Python yet. "
-            f"Return numbers, tuples, strings or arrays",
-            loc=ir.Loc(dispatcher.py_func.__code__.co_filename, dispatcher.py_func.__code__.co_firstlineno),
-        )
+    where = f"the result of {dispatcher.__name__}"
+    try:
+        if isinstance(ty, Embedded):
+            raise TypeError(f"{where}: a {ty.struct.__name__} that lies inside another object; return the owner")
+        if isinstance(ty, types.Optional) and holds_pointers(ty):
+            raise TypeError(f"{where}: a {values.name_of(ty.type)} or None; return a tuple in every case")
+        values.refuse_unhandled(ty, where)
+    except TypeError as e:
+        code = dispatcher.py_func.__code__
+        raise errors.TypingError(str(e), loc=ir.Loc(code.co_filename, code.co_firstlineno)) from None
 
 
 # ---- the Python half
@@ -288,8 +318,8 @@ def run(fn, /, *args, **kwargs):
     """Run `fn(*args)` as a goroutine to its end and return its result.
 
     fn: a function decorated with `@go.func`. Arguments and result: numbers, bools, str, tuples, NumPy arrays (in place,
-    no copy). Blocks the calling thread with the GIL released. Standard output is flushed first, because goroutines
-    print past Python's buffer.
+    no copy), structs and channels (as handles). Blocks the calling thread with the GIL released. Standard output is
+    flushed first, because goroutines print past Python's buffer.
 
     Raises whatever a goroutine of the run raised, with the goroutine's Python lines; `DeadlockError` if all its
     goroutines are asleep; KeyboardInterrupt on Ctrl-C. Afterwards the run's other goroutines are gone, and `run` may be

@@ -51,23 +51,74 @@ from gopark.compiler.numba_api import (
     types,
 )
 
-STRUCTS: dict[tuple[str, str], StructMeta] = {}  # by (module, qualname): cached code names its structs so
+# By module, qualified name and which definition under that name it is: cached code names its structs so.
+STRUCTS: dict[tuple[str, str, int], StructMeta] = {}
 
-PLAIN = {int: types.int64, float: types.float64, bool: types.boolean}
+PLAIN = {int: types.int64, float: types.float64, bool: types.boolean, complex: types.complex128}
 _ALIGN_MINIMUM = 8
 
 
 # ---- the Python side
 
 
+class Border:
+    """What Python may do with objects of the heap. The functions are bridge/handles.py's, which this layer cannot
+    import."""
+
+    construct = make_channel = get = set = describe = drop = None
+
+
+class Held:
+    """A *handle*: an object of the heap as Python holds it. The object lives as long as the handle."""
+
+    __slots__ = ("__address", "__keeper", "__weakref__")  # as Python spells them, no field has such a name
+
+    def __reduce__(self):
+        raise TypeError(
+            f"a {type(self).__name__} of the collected heap is a reference and cannot be pickled or copied. "
+            f"Take out what you need"
+        )
+
+    def __repr__(self):
+        return Border.describe(self)
+
+    def __del__(self, border=Border):  # at the end of the interpreter globals may be gone
+        border.drop(self)
+
+
+# Where a handle says which object it stands for, and what keeps that alive: the address of an entry of the runtime's
+# table of handles, or the handle of the object inside which this one lies.
+ADDRESS, KEEPER = (Held.__dict__[f"_Held__{name}"] for name in ("address", "keeper"))
+
+
+class Instance(Held):
+    """Base of all structs. The attributes of an instance are the object's fields, whatever those are called."""
+
+    __slots__ = ()
+
+    def __getattribute__(self, name):
+        if name in type(self).__annotations__:
+            return Border.get(self, name)
+        return object.__getattribute__(self, name)
+
+    def __getattr__(self, name):
+        return Border.get(self, name)
+
+    def __setattr__(self, name, value):
+        Border.set(self, name, value)
+
+    def __delattr__(self, name):
+        raise AttributeError(f"{type(self).__name__}.{name}: a field cannot be deleted; store zero or None in it")
+
+    def __dir__(self):
+        return [*type(self).__annotations__]
+
+
 class StructMeta(type):
     """The metaclass of structs: a class of this kind describes memory, its instances live in the collected heap."""
 
     def __call__(cls, *args, **kwargs):
-        raise TypeError(
-            f"{cls.__name__}(...) makes an object of the collected heap: construct it inside a @go.func. "
-            f"Handles for Python, outside of go functions, do not exist yet"
-        )
+        return Border.construct(cls, args, kwargs)
 
     def __setattr__(cls, name, value):
         if name in cls.__dict__.get("__annotations__", ()) and not name.startswith("_"):
@@ -90,7 +141,10 @@ class StructMeta(type):
 
     @property
     def symbol_name(cls) -> str:
-        return f"{cls.__module__}.{cls.__qualname__}"
+        """The name of the type in symbols: unique in the process, although a class may be defined again (a cell of a
+        notebook that is run twice)."""
+        number = cls._definition
+        return f"{cls.__module__}.{cls.__qualname__}" + (f"#{number}" if number else "")
 
 
 def struct(cls=None, *, notinheap=False, align=None, embedded=False):
@@ -126,8 +180,11 @@ def struct(cls=None, *, notinheap=False, align=None, embedded=False):
             "_embedded": embedded,
             "_align": dict(align or {}),
         }
-        made = StructMeta(cls.__name__, (), namespace)
-        STRUCTS[made.__module__, made.__qualname__] = made
+        number = 0
+        while (cls.__module__, cls.__qualname__, number) in STRUCTS:
+            number += 1
+        made = StructMeta(cls.__name__, (Instance,), namespace | {"_definition": number})
+        STRUCTS[made.__module__, made.__qualname__, number] = made
         as_numba_type.register(lambda t, made=made: Pointer(made) if t is made else None)
         return made
 
@@ -201,8 +258,8 @@ def _numpy_scalar(annotation, where):
 def unusable(thing) -> str:
     """Why `thing` (an annotation or a Numba type) is no type of a slot, and what to use."""
     usable = (
-        "A slot holds int, float, bool, NumPy scalars, structs, go.Chan, go.List, go.Mutex, go.WaitGroup and tuples of "
-        "these"
+        "A slot holds int, float, bool, complex, NumPy scalars, structs, go.Chan, go.List, go.Mutex, go.WaitGroup and "
+        "tuples of these"
     )
     if isinstance(thing, types.Array) or thing is np.ndarray or py_typing.get_origin(thing) is np.ndarray:
         return (
@@ -321,11 +378,17 @@ def mentioned_structs(ty: types.Type) -> list[StructMeta]:
 # ---- the Numba types
 
 
-def find_struct(module: str, qualname: str) -> StructMeta:
-    """The struct of that name; imports its module if need be. Raises KeyError if it is gone."""
-    if (module, qualname) not in STRUCTS and module != "__main__":
+def find_struct(module: str, qualname: str, number: int) -> StructMeta:
+    """The struct of that name, of several the one that was defined so late; imports its module if need be. Raises
+    KeyError if it is gone."""
+    if (module, qualname, number) not in STRUCTS and module != "__main__":
         importlib.import_module(module)
-    return STRUCTS[module, qualname]
+    return STRUCTS[module, qualname, number]
+
+
+def name_of(struct: StructMeta) -> tuple[str, str, int]:
+    """What find_struct finds it by."""
+    return struct.__module__, struct.__qualname__, struct._definition
 
 
 class Ref(types.Hashable):
@@ -346,11 +409,11 @@ class Ref(types.Hashable):
         return self.name, ()
 
     def __reduce__(self):
-        return _make_ref, (type(self), self.struct.__module__, self.struct.__qualname__)
+        return _make_ref, (type(self), *name_of(self.struct))
 
 
-def _make_ref(cls, module, qualname):
-    return cls(find_struct(module, qualname))
+def _make_ref(cls, module, qualname, number):
+    return cls(find_struct(module, qualname, number))
 
 
 class Nillable:
@@ -428,7 +491,7 @@ class StructClass(types.Callable, types.Opaque):
         return self.struct
 
     def __reduce__(self):
-        return _make_ref, (StructClass, self.struct.__module__, self.struct.__qualname__)
+        return _make_ref, (StructClass, *name_of(self.struct))
 
     def get_call_signatures(self):
         return (), True

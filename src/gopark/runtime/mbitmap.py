@@ -35,8 +35,8 @@ from gopark.runtime.mheap import (
     spanrecord,
     spantypes,
 )
-from gopark.runtime.prims import load, rawload, rawstore
-from gopark.runtime.runtime2 import sched
+from gopark.runtime.prims import load, ptr, rawload, rawstore
+from gopark.runtime.runtime2 import Memory, Type, sched
 
 # ---- bits: `table` is mheap_.allocbits or mheap_.markbits
 
@@ -107,6 +107,19 @@ def findobject(address: int) -> int:
     if not isallocated(s, index):  # nor is what lies behind the last slot: MB2, MB4
         return 0
     return s.start + index * s.elemsize
+
+
+@fn
+def ptrword(typ: Type, i: int) -> bool:
+    """Whether word i, below typ.ptrwords, of a value of that type is a pointer."""
+    mask = typ.mask if i < 64 else rawload(typ.masks + (i >> 6) * 8)
+    return mask >> (i & 63) & 1 != 0
+
+
+@fn
+def pointerat(address: int) -> Memory:
+    """The pointer that lies at an address, which nobody stores at meanwhile."""
+    return ptr(Memory, rawload(address))
 
 
 # ---- the checker: 0, or the number of what is broken

@@ -29,7 +29,7 @@ pthread_attr_setstack = types.ExternalFunction("pthread_attr_setstack", I32(I, I
 pthread_attr_setdetachstate = types.ExternalFunction("pthread_attr_setdetachstate", I32(I, I32))
 pthread_sigmask = types.ExternalFunction("pthread_sigmask", I32(I32, I, I))
 
-SYS_write, SYS_mmap, SYS_mprotect, SYS_rt_sigaction = 1, 9, 10, 13
+SYS_write, SYS_mmap, SYS_mprotect, SYS_munmap, SYS_rt_sigaction = 1, 9, 10, 11, 13
 SYS_rt_sigprocmask = 14
 SYS_sched_yield, SYS_madvise, SYS_nanosleep, SYS_sigaltstack = 24, 28, 35, 131
 SYS_gettid, SYS_futex, SYS_exit_group = 186, 202, 231
@@ -127,6 +127,12 @@ def sysReserve(n: int) -> int:
 def sysMap(address: int, n: int) -> int:
     """Make reserved memory usable: zeroed, backed page by page at first touch. 0, or -errno."""
     return syscall6(SYS_mprotect, address, n, PROT_RW, 0, 0, 0)
+
+
+@fn(inline=False)
+def sysFree(address: int, n: int) -> int:
+    """Give reserved address space, and the memory behind it, back."""
+    return syscall6(SYS_munmap, address, n, 0, 0, 0, 0)
 
 
 @fn(inline=False)

@@ -346,6 +346,7 @@ setMNoWriteBarrier = _make_setter("M")
 setPNoWriteBarrier = _make_setter("P")
 setMcacheNoWriteBarrier = _make_setter("Mcache")
 setRunNoWriteBarrier = _make_setter("Run")
+setHandleNoWriteBarrier = _make_setter("Handle")
 
 
 # ---- hand-offs, clock, random numbers, system calls

@@ -373,11 +373,18 @@ def newgoids(pp: P) -> int:
 
 
 @fn(inline=False)
-def newprocforeign(run: Run, entry: int, argp: int, n: int, where: int) -> G:
-    """The same for a thread without a P: through the global queue."""
+def newgforeign(run: Run, entry: int, argp: int, n: int, where: int) -> G:
+    """A runnable G that is in no queue yet, for a thread without a P."""
     gp = gfgetglobal()
     gostartcall(gp, run, entry, argp, n, where)
     gp.goid = xadd(sched, "goidgen", 1) + 1
+    return gp
+
+
+@fn(inline=False)
+def newprocforeign(run: Run, entry: int, argp: int, n: int, where: int) -> G:
+    """The same for a thread without a P: through the global queue."""
+    gp = newgforeign(run, entry, argp, n, where)
     lock(sched.lock)
     globrunqput(gp)
     unlock(sched.lock)

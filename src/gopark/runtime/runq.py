@@ -14,8 +14,8 @@ Stands for: the runq* and globrunq* functions of src/runtime/proc1.go at 41dbcc1
 * RQ5  A switch's cost is the cold memory of the goroutine that comes: runqget therefore asks for the stack of the one
        after it, and for the G of the one after that, whose slab the TLB may not know either.
 
-globrunqput runs also in threads without a P (a Python thread that starts a run): its three stores are setters, and
-allgs keeps the G reachable. Everything else needs a P and stores plainly.
+globrunqput and globrunqputhead run also in threads without a P (a Python thread that starts a run): their three stores
+are setters, and allgs keeps the G reachable. Everything else needs a P and stores plainly.
 """
 
 from __future__ import annotations
@@ -42,6 +42,19 @@ def globrunqput(gp: G):
     else:
         setGNoWriteBarrier(tail, "schedlink", gp, "allgs")
     setGNoWriteBarrier(sched, "runqtail", gp, "allgs")
+    sched.runqsize += 1
+
+
+@fn
+def globrunqputhead(gp: G):
+    """Put one G at the head of the global queue: it goes before all others. sched.lock is held."""
+    if checking():
+        auditglobal()
+        moveg(gp, ONWAY, GLOBAL)
+    setGNoWriteBarrier(gp, "schedlink", sched.runqhead, "allgs")
+    setGNoWriteBarrier(sched, "runqhead", gp, "allgs")
+    if sched.runqtail is None:
+        setGNoWriteBarrier(sched, "runqtail", gp, "allgs")
     sched.runqsize += 1
 
 

@@ -17,7 +17,8 @@ set at its next poll; one that never started is let go by its entry stub.
       the old value exists by the second clean look at the latest, and can make no further one: its entry stub looks
       again (startended). So two clean looks in a row mean that nothing of the run is left.
 * R2  The claim is made under the G's waitlock, seen again under the lock (I2, I3): the lock word stays valid memory
-      because the one who waits there keeps the channel alive, and after it has gone the status or the lock differs.
+      because the one who waits there keeps the channel alive, and after it has gone the status or the lock differs. So
+      does the number, if another goroutine has come to be that G and waits under the same lock.
 * R3  Only the ender touches exit* and tb of a Run, before notewakeup(done); the Python thread reads them afterwards.
 
 * R4  Until there is a sysmon, the thread in go.run looks at the Ps every 10 ms. A P whose slicetick did not move
@@ -30,6 +31,12 @@ set at its next poll; one that never started is let go by its entry stub.
 is Gwaiting it returns a number made of their identities and park sequence numbers, else 0. Two equal looks in a row
 mean that between them all of them were parked at once, and nobody was left to wake one (I4).
 
+* R5  What Python can reach, Python can wake. A run that was given objects (arguments that are handles) may share them
+      with other such runs, so these are looked at together: a run of them is dead when all goroutines of all of them
+      are parked, and none waits for anything that a handle leads to (reach.py). A run that was given none cannot be
+      reached from outside. Such a look walks the heap, so what it saw is remembered, as long as neither Python nor a
+      goroutine has done anything since.
+
 lookrun, runstart, runwait, runstop, runfree and pokeruns run on Python threads or Ms without a P: setters, reason
 allruns. endrun, runexit need a P.
 """
@@ -39,6 +46,7 @@ from __future__ import annotations
 from gopark.compiler.image import NO_P, WITH_P, fn
 from gopark.compiler.structs import struct
 from gopark.runtime.audit import auditrest, auditrun
+from gopark.runtime.handle import changed, drophandle, handles, newhandle
 from gopark.runtime.lock_futex import lock, noteclear, notetsleep, notewakeup, spinlock, spinunlock, unlock
 from gopark.runtime.mp import wakep
 from gopark.runtime.os_linux import futexwakeup, usleep
@@ -54,15 +62,17 @@ from gopark.runtime.prims import (
     load,
     local,
     ptr,
+    setHandleNoWriteBarrier,
     setRunNoWriteBarrier,
     sizeof,
     store,
     xadd,
     xchg,
 )
-from gopark.runtime.proc import claim, goexit, gopreempt, goready, goyieldglobal, newprocforeign
-from gopark.runtime.runq import runqempty
-from gopark.runtime.runtime2 import G, Gdead, Gwaiting, P, Run, TracebackFrames, sched
+from gopark.runtime.proc import claim, goexit, gopreempt, goready, goyieldglobal, newgforeign, newprocforeign
+from gopark.runtime.reach import pythonreaches
+from gopark.runtime.runq import globrunqputhead, runqempty
+from gopark.runtime.runtime2 import G, Gdead, Gwaiting, Memory, P, Run, TracebackFrames, sched
 from gopark.runtime.stack import firstg, guardof, nextg, scavengeall, scavengeidle
 
 TICK_NS = (
@@ -88,8 +98,8 @@ class StopRequest:
 
 
 @fn(inline=False)
-def newrun() -> Run:
-    """A fresh Run: from the free list, or made and entered in allruns."""
+def newrun(given: int) -> Run:
+    """A fresh Run: from the free list, or made and entered in allruns. given: whether Python gives it objects."""
     lock(sched.lock)
     run = sched.runfree
     if run is not None:
@@ -109,6 +119,8 @@ def newrun() -> Run:
     run.exitspawn = 0
     run.tbcount = 0
     run.lastlook = 0
+    run.given = given
+    run.vetolook = 0
     store(run, "poke", 0)
     noteclear(run.done)
     store(run, "ended", 0)
@@ -117,29 +129,40 @@ def newrun() -> Run:
 
 
 @fn(inline=False, entered=NO_P)
-def runstart(entry: int, argp: int, n: int, where: int) -> int:
-    """Start entry(a copy of the n bytes at argp) as the first goroutine of a new Run; the Run's address."""
-    run = newrun()
+def runstart(entry: int, argp: int, n: int, given: int) -> int:
+    """Start entry(a copy of the n bytes at argp) as the first goroutine of a new Run; the Run's address. given: 1 if
+    Python gives it objects."""
+    run = newrun(given)
+    changed()
     for i in range(sched.gomaxprocs):
         store(sched.allp[i], "goidcacheend", 0)  # what this run makes comes after its first one
-    newprocforeign(run, entry, argp, n, where)
+    newprocforeign(run, entry, argp, n, 0)
     return addr(run)
 
 
 @fn(inline=False, entered=NO_P)
 def runstop(r: int, code: int):
     """End the run from outside, with that exit code. runwait will say when it is done."""
-    run = ptr(Run, r)
     request = local(StopRequest)
     request.run = r
     request.code = code
-    newprocforeign(None, funcaddr(runstopper, "entry"), addr(request), sizeof(StopRequest), 0)
-    # The helper needs a P: goroutines of the run that hold one are asked to yield.
-    gp = firstg(0)
-    while gp is not None:
-        if gp.run is run:
-            askpreempt(gp)
-        gp = nextg(gp)
+    newhelper(funcaddr(runstopper, "entry"), addr(request), sizeof(StopRequest))
+
+
+@fn(inline=False)
+def newhelper(entry: int, argp: int, n: int):
+    """A goroutine of no run that a Python thread waits for: before all others. R4."""
+    gp = newgforeign(None, entry, argp, n, 0)
+    lock(sched.lock)
+    globrunqputhead(gp)
+    unlock(sched.lock)
+    if load(sched, "npidle") != 0:
+        wakep()
+        return
+    i = xadd(sched, "roomhint", 1) % sched.gomaxprocs
+    pp = sched.allp[i]
+    store(pp, "sliceover", 1)
+    preemptone(pp)
 
 
 @fn(inline=False)
@@ -151,6 +174,15 @@ def runstopper(a: int):
         run.exitcode = request.code
         endrun(run, getg())
         notewakeup(run.done)
+
+
+@fn(inline=False, entered=WITH_P)
+def runhold(object: int):
+    """The result of the run has a pointer to this object: Python will hold it."""
+    run = getg().run
+    h = newhandle(ptr(Memory, object))
+    h.link = run.held
+    run.held = h
 
 
 @fn(inline=False, entered=WITH_P)
@@ -194,25 +226,27 @@ def sweeprun(run: Run, me: G) -> bool:
     clean = True
     gp = firstg(0)
     while gp is not None:
+        goid = gp.goid
         if gp is not me and gp.run is run:
             status = load(gp, "atomicstatus")
             if status != Gdead:
                 clean = False
                 askpreempt(gp)
                 if status == Gwaiting:
-                    claimended(gp)
+                    claimended(gp, goid)
         gp = nextg(gp)
     return clean
 
 
 @fn(inline=False)
-def claimended(gp: G):
-    """Wake a parked goroutine with the news that its run has ended, unless somebody else wakes it first. R2."""
+def claimended(gp: G, goid: int):
+    """Wake the parked goroutine of that number with the news that its run has ended, or that nobody wants it any more
+    (cgocall.py), unless somebody else wakes it first. R2."""
     l = gp.waitlock
     if l is None:
         return  # its stack has been given back meanwhile (stack.py, ST6)
     spinlock(l)
-    if gp.waitlock is l and load(gp, "atomicstatus") == Gwaiting:
+    if gp.waitlock is l and gp.goid == goid and load(gp, "atomicstatus") == Gwaiting:
         gp.ended = 1
         gp.param = None
         if claim(gp):
@@ -262,6 +296,12 @@ def runfree(r: int):
     run = ptr(Run, r)
     if checking():
         auditrun(run)
+    h = run.held
+    while h is not None:  # of a result that nobody takes
+        following = h.link
+        drophandle(addr(h))
+        h = following
+    setHandleNoWriteBarrier(run, "held", None, "handles.all")
     store(run, "inuse", 0)
     lock(sched.lock)
     setRunNoWriteBarrier(run, "link", sched.runfree, "allruns")
@@ -294,7 +334,22 @@ def runwait(r: int) -> int:
         look = lookrun(run)
     dead = look != 0 and look == run.lastlook
     run.lastlook = look
-    return RUN_DEAD if dead else RUN_WAIT
+    return RUN_DEAD if dead and not saved(run, look) else RUN_WAIT
+
+
+@fn(inline=False)
+def saved(run: Run, look: int) -> bool:
+    """Whether Python can still wake a goroutine of a run whose goroutines are all parked. R5."""
+    if run.given == 0:
+        return False
+    changes = load(handles, "changes")
+    if run.vetolook == look and run.vetochanges == changes:
+        return True
+    if not pythonreaches(run):
+        return False
+    run.vetolook = look
+    run.vetochanges = changes
+    return True
 
 
 @fn(inline=False)
@@ -332,11 +387,13 @@ def askpreempt(gp: G):
 
 @fn(inline=False)
 def lookrun(run: Run) -> int:
-    """0 if a goroutine of the run may still run; else a number that tells this set of parks from any other."""
+    """0 if a goroutine of the run, or of one that is judged together with it, may still run; else a number that tells
+    this set of parks from any other. R5."""
     mark = 1
     gp = firstg(0)
     while gp is not None:
-        if gp.run is run:
+        owner = gp.run
+        if owner is run or (run.given != 0 and owner is not None and owner.given != 0):
             status = load(gp, "atomicstatus")
             if status != Gdead:
                 if status != Gwaiting:

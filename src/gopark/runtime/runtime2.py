@@ -8,6 +8,7 @@ Stands for: src/runtime/runtime2.go at 41dbcc19ef09.
     P   the right to run go code, and everything that belongs to it: the local run queue, the allocation cache. In the
         array `allp`.
     Run one call of `go.run`: it owns the goroutines that it started. In `allruns` for ever, reused.
+    Handle  an object that Python holds. In `handles.all` for ever, reused.
     sudog, hchan, waitq: a goroutine that waits for a channel; a channel; the queue between them.
 
 All but hchan live outside the collected heap and are immortal: the registries above are what keeps them reachable, and
@@ -103,6 +104,13 @@ class Note:
 
     key: int32
     pad: int32
+
+
+@struct(notinheap=True)
+class LFNode:
+    """What lies in a stack without a lock (lfstack.py)."""
+
+    next: int
 
 
 @struct(notinheap=True)
@@ -236,7 +244,22 @@ class Run:
     tb: Array[int, 2 * TracebackFrames]
     lastlook: int  # what the deadlock scan saw last
     inuse: int
+    given: int  # 1: it was given objects by Python, or may be reached through some (runs.py, R5)
+    held: Handle  # the objects in its result, for Python
+    vetolook: int  # what the scan saw, and handles.changes, when Python could still reach one of its goroutines
+    vetochanges: int
     stuck: int  # check level 2: for how many ticks work has waited beside an idle P
+
+
+@struct(notinheap=True)
+class Handle:
+    """An object of the heap that Python holds (handle.py)."""
+
+    node: Embed[LFNode]  # first: the address of the one is that of the other
+    held: int  # 1: Python has it
+    obj: Memory
+    link: Handle  # in the free list, or in what one operation has given out
+    alllink: Handle
 
 
 @struct(notinheap=True)
@@ -307,6 +330,7 @@ class Sched:
     nmspinning: int
     goidgen: int
     runidgen: int
+    roomhint: int  # which P makes room for the next helper (runs.py)
     allglock: Embed[Mutex]
     allgs: int  # bitmap of the slabs that hold a G; changed under allglock
     allglen: int

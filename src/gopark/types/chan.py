@@ -193,11 +193,13 @@ def element_type(ty):
 
 
 def chan(element, cap: int = 0):
-    """A new channel of `element`, with room for `cap` of them (0: sender and receiver meet). In compiled code only.
+    """A new channel of `element`, with room for `cap` of them (0: sender and receiver meet).
 
-    Raises ValueError for a negative capacity, MemoryError if there is no room for it.
+    element: a type that a slot may hold: int, float, bool, a NumPy scalar, a struct, `go.Chan[T]`, a tuple of these.
+    Works in go functions and in Python, where the channel is a handle whose methods block with the GIL released and
+    take `timeout=`. Raises ValueError for a negative capacity, MemoryError if there is no room for it.
     """
-    raise TypeError("go.chan(...) makes a channel inside a @go.func; channels for Python do not exist yet")
+    return structs.Border.make_channel(element, cap)
 
 
 @infer_global(chan)

@@ -67,7 +67,7 @@ class List(Alias):
         return ListClass(element)
 
     def __call__(self):
-        raise TypeError(f"go.{self}() makes a list inside a @go.func; handles for Python do not exist yet")
+        raise TypeError(f"go.{self}() makes a list inside a @go.func; Python cannot hold one yet")
 
 
 class ListIterator(ContainerIterator):
