@@ -27,6 +27,7 @@ from __future__ import annotations
 from gopark.pause import collector_paused
 
 with collector_paused():
+    from gopark.bridge.futures import submit
     from gopark.bridge.run import run
     from gopark.bridge.stats import mem_stats
     from gopark.compiler.func import func, nowritebarrier, nowritebarrierrec, yeswritebarrierrec
@@ -82,6 +83,7 @@ __all__ = [
     "send",
     "spawn",
     "struct",
+    "submit",
     "unlock_os_thread",
     "yeswritebarrierrec",
 ]

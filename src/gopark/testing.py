@@ -12,7 +12,7 @@ In a test suite of pytest's, name the plugin in conftest.py, and ask for the fix
 
 What counts is what is there after the block and was not there before it: goroutines of any run (a run that has returned
 leaves none, so a run that another Python thread has not finished is what is meant), threads, and open descriptors. The
-threads on which the runtime runs goroutines do not count: they stay, asleep, for the next run. What is about to go has
+threads of the runtime do not count: they stay, asleep, for the next run. What is about to go has
 a second to go.
 """
 
@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator
 
 from gopark.bridge import boot
+from gopark.bridge.futures import server_thread
 from gopark.bridge.report import describe, goroutines, runtime_threads
 
 __all__ = ["nothing_left", "nothing_left_behind"]
@@ -58,7 +59,7 @@ class _Present:
     def __init__(self):
         booted = boot.booted() is not None
         self.goroutines = set(goroutines()) if booted else set()
-        ours = runtime_threads() if booted else set()
+        ours = {*runtime_threads(), server_thread()} if booted else set()
         python = {t.native_id: t.name for t in threading.enumerate()}
         self.threads = {(tid, start): python.get(tid, command) for tid, start, command in _tasks() if tid not in ours}
         self.descriptors = dict(_descriptors())

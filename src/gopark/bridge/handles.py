@@ -18,14 +18,14 @@ import threading
 import time
 import weakref
 
-from gopark.bridge import boot, values
+from gopark.bridge import boot, report, values
 from gopark.compiler import abi, lower, structs
 from gopark.compiler.numba_api import NativeValue, box, i8p, i64, size_and_alignment, typeof_impl, unbox
 from gopark.compiler.structs import ADDRESS, KEEPER, Embedded, Held, InlineArray, Instance, Pointer, ensure_descriptor
 from gopark.errors import ClosedChannelError
 from gopark.runtime.cgocall import NOMEMORY, Call
 from gopark.runtime.chan import CLOSED, DONE, ENDED, WOULDBLOCK, MaxElem
-from gopark.runtime.runtime2 import Handle
+from gopark.runtime.runtime2 import Handle, Run
 from gopark.runtime.sync import MISUSE, Mutex, WaitGroup
 from gopark.types.chan import ChanType
 
@@ -474,6 +474,12 @@ class _Results(threading.local):
 
 
 results = _Results()
+
+
+def take_entries(run: int) -> None:
+    """The objects in the result of a run are this thread's to hold."""
+    results.entries = entries_of(report.read(Run, run, "held"))
+    report.write(Run, run, "held", 0)
 
 
 def result_handle(ty, address: int) -> Held | None:

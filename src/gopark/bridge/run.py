@@ -75,8 +75,7 @@ def _on_failed(run):
 
 @_HOOK
 def _on_held(run):
-    handles.results.entries = handles.entries_of(report.read(Run, run, "held"))
-    report.write(Run, run, "held", 0)
+    handles.take_entries(run)
 
 
 _hooks_published = False
@@ -94,7 +93,7 @@ def _publish_hooks():
 # ---- the native half
 
 
-def _run_field(b, run, name, ty=i64):
+def emit_run_field(b, run, name, ty=i64):
     offset = Run.fields[name][0]
     return b.load(b.inttoptr(b.add(run, const(offset)), ty.as_pointer()))
 
@@ -143,7 +142,7 @@ def _emit_main_entry(context, module, fndesc, symbol, fn_type, record_type):
     return f
 
 
-def _emit_main(context, module, fndesc, fn_type, record_type, entry):
+def _emit_main(fndesc, context, module, fn_type, record_type, entry):
     """i32 go.main.X(result*, excinfo**, arguments...): the type of X itself, on a Python thread."""
     f = lir.Function(module, fn_type, "go.main." + fndesc.mangled_name)
     b = lir.IRBuilder(f.append_basic_block("entry"))
@@ -183,7 +182,7 @@ def _emit_main(context, module, fndesc, fn_type, record_type, entry):
     b.branch(wait)
 
     b.position_at_end(done)
-    code = _run_field(b, run, "exitcode")
+    code = emit_run_field(b, run, "exitcode")
     fine = b.or_(b.icmp_signed("==", code, const(0)), b.icmp_signed("==", code, const(-2)))
     # the hooks run Python: not while the exception of an interrupt is pending
     quiet = cgutils.is_null(b, b.load(interrupted))
@@ -192,42 +191,98 @@ def _emit_main(context, module, fndesc, fn_type, record_type, entry):
     if holds_pointers(fndesc.restype):
         with b.if_then(b.and_(fine, quiet)):
             b.call(extern(module, "go.hook.held", void, [i64]), [run])
-    exception = b.inttoptr(_run_field(b, run, "exitexc"), callconv.excinfo_ptr_t)
+    exception = b.inttoptr(emit_run_field(b, run, "exitexc"), callconv.excinfo_ptr_t)
     b.store(exception, f.args[1])
     b.call(extern(module, "go.runfree", i8p, [i64]), [run])
     python_exception = b.icmp_unsigned("!=", b.load(interrupted), const(0))
     b.ret(b.select(python_exception, errpath.PYTHON_EXCEPTION, b.trunc(code, i32)))
 
 
-class _MainDesc:
-    """A function descriptor whose CPython wrapper calls go.main.X instead of X."""
+class Description:
+    """The descriptor of a function that stands in for a go function X in Python's eyes: `go.<kind>.X`, with what
+    `changes` gives it in place of X's own attributes."""
 
-    def __init__(self, fndesc):
+    def __init__(self, kind, fndesc, **changes):
+        name = f"go.{kind}.{fndesc.mangled_name}"
         self._fndesc = fndesc
+        self._changes = {"llvm_func_name": name, "llvm_cpython_wrapper_name": f"{name}.wrapper", **changes}
 
     def __getattr__(self, name):
-        if name == "llvm_func_name":
-            return "go.main." + self._fndesc.mangled_name
-        return getattr(self._fndesc, name)
+        return self._changes[name] if name in self._changes else getattr(self._fndesc, name)
+
+    def with_environment(self, environment):
+        self._changes["env_name"] = environment.env_name
+        return self
 
 
-def _build_library(dispatcher, result):
-    fndesc, target = result.fndesc, dispatcher.targetctx
+def _describe_main(fndesc):
+    return [(Description("main", fndesc), True)]
+
+
+class Wrappers:
+    """What Python calls in place of one specialisation of a go function: `entries`, a function for each description.
+    Kept on disk where the go function is.
+
+    describe(fndesc) returns [(Description, whether the wrapper releases the GIL)]; emit(fndesc, context, module,
+    fn_type, record_type, entry) makes the native half of each, where `entry` is what the goroutine executes.
+    """
+
+    def __init__(self, kind: str, go, args: tuple, describe, emit):
+        go.compile(args)
+        result = go.overloads[args]
+        _refuse_result(go, result.signature.return_type)
+        # Wrappers take objects such as an array's dtype from an environment: one of their own, because the function's
+        # was kept on disk before they could be added.
+        environment = type(result.environment)(result.environment.globals)
+        environment.env_name = f"_ZN08NumbaEnv.go.{kind}.{result.fndesc.mangled_name}"
+        described = [(d.with_environment(environment), released) for d, released in describe(result.fndesc)]
+        key = self._key(kind, go, result)
+        library = self._cached(key, go, environment)
+        if library is None:
+            library = _build_library(go, result, environment, described, emit)
+            if key is not None:
+                body = library.serialize_using_object_code(), list(environment.consts)
+                cache.Store("main").put(key, serialize.dumps(body))
+        self.result, self.library = result, library
+        self.entries = [go.targetctx.get_executable(library, d, environment) for d, _ in described]
+
+    @staticmethod
+    def _key(kind, go, result):
+        """The function's own key, that of these files, and the function's mangled name, which carries a counter of the
+        process that compiled it. None: the function is not cached, and so its wrappers are not."""
+        if not isinstance(go._cache, func._FunctionCache):
+            return None
+        text = kind + go._cache.key(result.signature.args) + _these_files() + result.fndesc.mangled_name
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @staticmethod
+    def _cached(key, go, environment):
+        body = cache.Store("main").get(key) if key is not None else None
+        if body is None:
+            return None
+        payload, constants = pickle.loads(body)
+        environment.consts[:] = constants
+        return go.targetctx.codegen().unserialize_library(payload)
+
+
+def _build_library(go, result, environment, described, emit):
+    fndesc, target = result.fndesc, go.targetctx
     target.refresh()  # where everything came from the disk, nothing has made Numba load its registries yet
-    context = target.subtarget(environment=result.environment, fndesc=fndesc)
+    context = target.subtarget(environment=environment, fndesc=fndesc)
     library = target.codegen().create_library("go.main." + fndesc.qualname)
     library.enable_object_caching()
     library._optimize_functions = lambda module: None  # it runs once in a run: LLVM's fastest is good enough
     library._optimize_final_module = functools.partial(_compile_fast, library)
-    symbol = func.symbol_of(dispatcher.py_func, result.signature.args)
+    symbol = func.symbol_of(go.py_func, result.signature.args)
     with target.push_code_library(library):
         module = context.create_module("go_main")
         fn_type = context.call_conv.get_function_type(fndesc.restype, fndesc.argtypes)
         record_type = lir.LiteralStructType([fn_type.args[0], *fn_type.args[2:]])
         entry = _emit_main_entry(context, module, fndesc, symbol, fn_type, record_type)
-        _emit_main(context, module, fndesc, fn_type, record_type, entry)
+        emit(fndesc, context, module, fn_type, record_type, entry)
         library.add_ir_module(module)
-        context.create_cpython_wrapper(library, _MainDesc(fndesc), result.environment, None, release_gil=True)
+        for description, release_gil in described:
+            context.create_cpython_wrapper(library, description, environment, None, release_gil=release_gil)
         library.finalize()
     return library
 
@@ -260,42 +315,13 @@ class _MainDispatcher(CPUDispatcher):
 
     def _compile_locked(self, sig):
         args = tuple(getattr(sig, "args", sig))
-        if args in self.overloads:
-            return self.overloads[args].entry_point
-        self._go.compile(args)
-        result = self._go.overloads[args]
-        _refuse_result(self._go, result.signature.return_type)
-        key = self._key(result)
-        library = self._cached(key, result)
-        if library is None:
-            library = _build_library(self._go, result)
-            self._keep(key, result, library)
-        entry = self.targetctx.get_executable(library, result.fndesc, result.environment)
-        self.add_overload(result._replace(entry_point=entry, library=library))
-        return entry
-
-    def _key(self, result):
-        """The function's own key, that of these files, and the function's mangled name, which carries a counter of the
-        process that compiled it. None: the function is not cached, and so its wrapper is not."""
-        if not isinstance(self._go._cache, func._FunctionCache):
-            return None
-        text = self._go._cache.key(result.signature.args) + _these_files() + result.fndesc.mangled_name
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def _cached(self, key, result):
-        body = cache.Store("main").get(key) if key is not None else None
-        if body is None:
-            return None
-        payload, constants = pickle.loads(body)
-        # The wrapper reads objects such as an array's dtype from the function's environment, behind the function's own.
-        # The function was kept before they were added.
-        result.environment.consts[:] = constants
-        return self.targetctx.codegen().unserialize_library(payload)
-
-    def _keep(self, key, result, library):
-        if key is not None:
-            body = library.serialize_using_object_code(), list(result.environment.consts)
-            cache.Store("main").put(key, serialize.dumps(body))
+        if args not in self.overloads:
+            wrappers = Wrappers(
+                "main", self._go, args, lambda fndesc: [(Description("main", fndesc), True)], _emit_main
+            )
+            (entry,) = wrappers.entries
+            self.add_overload(wrappers.result._replace(entry_point=entry, library=wrappers.library))
+        return self.overloads[args].entry_point
 
 
 def _refuse_result(dispatcher, ty):
@@ -325,21 +351,10 @@ def run(fn, /, *args, **kwargs):
     goroutines are asleep; KeyboardInterrupt on Ctrl-C. Afterwards the run's other goroutines are gone, and `run` may be
     called again.
     """
-    if not isinstance(fn, func.GoDispatcher):
-        hint = "decorate it with @go.func" if callable(fn) else "give it a function decorated with @go.func"
-        raise TypeError(f"go.run(f, ...): {getattr(fn, '__name__', fn)!r} is no go function; {hint}")
-    try:
-        bound = inspect.signature(fn.py_func).bind(*args, **kwargs)
-        bound.apply_defaults()
-    except TypeError as e:
-        raise TypeError(f"go.run({fn.__name__}, ...): {e}") from None
-    boot.boot()
-    _publish_hooks()
+    bound = prepare(fn, "go.run", args, kwargs)
     main = fn.__dict__.get("_gopark_main")
     if main is None:
         main = fn.__dict__["_gopark_main"] = _MainDispatcher(fn)
-    if sys.stdout is not None:
-        sys.stdout.flush()
     _last.failure = _last.deadlock = None
     try:
         return CPUDispatcher.__call__(main, *bound.args, **bound.kwargs)
@@ -350,14 +365,32 @@ def run(fn, /, *args, **kwargs):
         _last.failure = _last.deadlock = None
         if failure is None:
             raise
-        raised = _explain(e, failure, deadlock)
+        raised = explain(e, failure, deadlock)
     try:
         raise raised
     finally:
         del raised, bound, args, kwargs  # the traceback holds this frame: it must hold neither itself nor the arguments
 
 
-def _explain(e, failure, deadlock):
+def prepare(fn, caller: str, args: tuple, kwargs: dict) -> inspect.BoundArguments:
+    """What comes before every run: the runtime is up, standard output is flushed. The arguments of the go function,
+    defaults filled in; TypeError if they do not fit."""
+    if not isinstance(fn, func.GoDispatcher):
+        hint = "decorate it with @go.func" if callable(fn) else "give it a function decorated with @go.func"
+        raise TypeError(f"{caller}(f, ...): {getattr(fn, '__name__', fn)!r} is no go function; {hint}")
+    try:
+        bound = inspect.signature(fn.py_func).bind(*args, **kwargs)
+    except TypeError as e:
+        raise TypeError(f"{caller}({fn.__name__}, ...): {e}") from None
+    bound.apply_defaults()
+    boot.boot()
+    _publish_hooks()
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    return bound
+
+
+def explain(e, failure, deadlock):
     """The exception as the caller should see it."""
     if failure.code == EXIT_DEADLOCK:
         return DeadlockError(deadlock or "all goroutines are asleep - deadlock!")

@@ -102,16 +102,17 @@ _same_name: dict[str, list] = {}  # the functions that share module, qualified n
 def symbol_of(py_func, argtypes) -> str:
     """The name of one specialisation of a user's function.
 
-    Functions that a factory makes share name and line and differ in what they close over: each gets a number. They are
-    never cached on disk, so the numbers need to be right within this process only.
+    Functions that a factory makes share name and line and differ in what they close over; a cell of a notebook that is
+    run again makes other functions of the same name. So all but the first get a number. Functions of a factory are
+    never cached on disk, and of the others only the first is there in every process.
     """
     where = f"{py_func.__module__}.{py_func.__qualname__}:{py_func.__code__.co_firstlineno}"
-    if "<locals>" in where:
-        made = _same_name.setdefault(where, [])
-        number = next((i for i, f in enumerate(made) if f is py_func), None)
-        if number is None:
-            number = len(made)
-            made.append(py_func)
+    made = _same_name.setdefault(where, [])
+    number = next((i for i, f in enumerate(made) if f is py_func), None)
+    if number is None:
+        number = len(made)
+        made.append(py_func)
+    if number:
         where = f"{where}#{number}"
     return f"{where}({','.join(map(type_name, argtypes))})"
 
@@ -842,7 +843,8 @@ def func(py_func=None, **options):
         given = {k: v for k, v in options.items() if k != "cache"}
         made = GoDispatcher(f, targetoptions=_options(given), pipeline_class=_FunctionCompiler)
         made.is_go_function = True
-        if cached and "<locals>" not in f.__qualname__ and not f.__code__.co_filename.startswith("<"):
+        # What has no file (a cell of a notebook, exec) is not there in the next process.
+        if cached and "<locals>" not in f.__qualname__ and os.path.isfile(f.__code__.co_filename):
             made._cache = _FunctionCache(made)
         return made
 

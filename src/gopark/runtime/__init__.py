@@ -32,6 +32,7 @@ UNITS = (
     "handle",
     "reach",
     "runs",
+    "futures",
     "chan",
     "slice",
     "select",

@@ -19,7 +19,7 @@ set at its next poll; one that never started is let go by its entry stub.
 * R2  The claim is made under the G's waitlock, seen again under the lock (I2, I3): the lock word stays valid memory
       because the one who waits there keeps the channel alive, and after it has gone the status or the lock differs. So
       does the number, if another goroutine has come to be that G and waits under the same lock.
-* R3  Only the ender touches exit* and tb of a Run, before notewakeup(done); the Python thread reads them afterwards.
+* R3  Only the ender touches exit* and tb of a Run, before rundone; the Python thread reads them afterwards.
 
 * R4  Until there is a sysmon, the thread in go.run looks at the Ps every 10 ms. A P whose slicetick did not move
       between two looks, while goroutines wait for it, is held by one goroutine that computes, or by a few that wake
@@ -37,6 +37,8 @@ mean that between them all of them were parked at once, and nobody was left to w
       reached from outside. Such a look walks the heap, so what it saw is remembered, as long as neither Python nor a
       goroutine has done anything since.
 
+* R6  A Run is reused, so nobody may come too late: runfree waits for the helpers that were sent to stop it.
+
 lookrun, runstart, runwait, runstop, runfree and pokeruns run on Python threads or Ms without a P: setters, reason
 allruns. endrun, runexit need a P.
 """
@@ -44,9 +46,10 @@ allruns. endrun, runexit need a P.
 from __future__ import annotations
 
 from gopark.compiler.image import NO_P, WITH_P, fn
-from gopark.compiler.structs import struct
+from gopark.compiler.structs import Embed, struct, var
 from gopark.runtime.audit import auditrest, auditrun
 from gopark.runtime.handle import changed, drophandle, handles, newhandle
+from gopark.runtime.lfstack import LFStack, lfstackpush
 from gopark.runtime.lock_futex import lock, noteclear, notetsleep, notewakeup, spinlock, spinunlock, unlock
 from gopark.runtime.mp import wakep
 from gopark.runtime.os_linux import futexwakeup, usleep
@@ -72,7 +75,7 @@ from gopark.runtime.prims import (
 from gopark.runtime.proc import claim, goexit, gopreempt, goready, goyieldglobal, newgforeign, newprocforeign
 from gopark.runtime.reach import pythonreaches
 from gopark.runtime.runq import globrunqputhead, runqempty
-from gopark.runtime.runtime2 import G, Gdead, Gwaiting, Memory, P, Run, TracebackFrames, sched
+from gopark.runtime.runtime2 import G, Gdead, Gwaiting, Memory, Note, P, Run, TracebackFrames, sched
 from gopark.runtime.stack import firstg, guardof, nextg, scavengeall, scavengeidle
 
 TICK_NS = (
@@ -86,7 +89,18 @@ STACK_PREEMPT = 1 << 62  # above every stack address: the next check of the stac
 RUN_WAIT, RUN_DONE, RUN_DEAD = 0, 1, 2
 
 # exit codes beyond the statuses of compiled code
-EXIT_INTERRUPTED, EXIT_DEADLOCK = -20, -21
+EXIT_INTERRUPTED, EXIT_DEADLOCK, EXIT_CANCELLED = -20, -21, -22
+
+
+@struct(notinheap=True)
+class Futures:
+    """Runs that were started by go.submit and are over (futures.py)."""
+
+    done: Embed[LFStack]
+    note: Embed[Note]  # the thread that serves them sleeps here
+
+
+futures = var(Futures, "go.futures")
 
 
 @struct(notinheap=True)
@@ -121,6 +135,8 @@ def newrun(given: int) -> Run:
     run.lastlook = 0
     run.given = given
     run.vetolook = 0
+    run.token = 0
+    run.dead = 0
     store(run, "poke", 0)
     noteclear(run.done)
     store(run, "ended", 0)
@@ -141,9 +157,21 @@ def runstart(entry: int, argp: int, n: int, given: int) -> int:
 
 
 @fn(inline=False, entered=NO_P)
+def runsubmit(entry: int, argp: int, n: int, given: int, token: int, block: int) -> int:
+    """The same for a run that no thread of its own waits for: futures.py tells when it is done."""
+    run = newrun(given)
+    changed()
+    run.token = token
+    run.block = block
+    newprocforeign(run, entry, argp, n, 0)
+    return addr(run)
+
+
+@fn(inline=False, entered=NO_P)
 def runstop(r: int, code: int):
     """End the run from outside, with that exit code. runwait will say when it is done."""
     request = local(StopRequest)
+    xadd(ptr(Run, r), "stoppers", 1)
     request.run = r
     request.code = code
     newhelper(funcaddr(runstopper, "entry"), addr(request), sizeof(StopRequest))
@@ -173,7 +201,8 @@ def runstopper(a: int):
     if cas(run, "ended", 0, 1):
         run.exitcode = request.code
         endrun(run, getg())
-        notewakeup(run.done)
+        rundone(run)
+    xadd(run, "stoppers", -1)
 
 
 @fn(inline=False, entered=WITH_P)
@@ -202,8 +231,18 @@ def runexit(code: int, exc: int):
         run.tb[i] = gp.tb[i]
     endrun(run, gp)
     gp.run = None
-    notewakeup(run.done)
+    rundone(run)
     goexit()
+
+
+@fn(inline=False)
+def rundone(run: Run):
+    """Tell whoever waits for the run that it is over: the last thing that is done with it."""
+    if run.token != 0:
+        if lfstackpush(futures.done, run.node):
+            notewakeup(futures.note)
+    else:
+        notewakeup(run.done)
 
 
 @fn(inline=False)
@@ -294,6 +333,9 @@ def morestack(lowest: int) -> int:
 def runfree(r: int):
     """The Python thread has taken the result: the Run may be used again."""
     run = ptr(Run, r)
+    while load(run, "stoppers") != 0:  # R6
+        usleep(50)
+        lookps()
     if checking():
         auditrun(run)
     h = run.held
@@ -385,6 +427,14 @@ def askpreempt(gp: G):
     xchg(gp, "preempt", 1)
 
 
+@fn(inline=True)
+def foldlook(mark: int, gp: G, waits: bool) -> int:
+    """A number that tells sets of parks apart, one goroutine later; 0, and ever after, if one does not wait."""
+    if mark == 0 or not waits:
+        return 0
+    return (mark * 1000003) ^ (gp.goid * 69069 + load(gp, "parkseq")) or 2
+
+
 @fn(inline=False)
 def lookrun(run: Run) -> int:
     """0 if a goroutine of the run, or of one that is judged together with it, may still run; else a number that tells
@@ -396,11 +446,11 @@ def lookrun(run: Run) -> int:
         if owner is run or (run.given != 0 and owner is not None and owner.given != 0):
             status = load(gp, "atomicstatus")
             if status != Gdead:
-                if status != Gwaiting:
+                mark = foldlook(mark, gp, status == Gwaiting)
+                if mark == 0:
                     return 0
-                mark = (mark * 1000003) ^ (gp.goid * 69069 + load(gp, "parkseq"))
         gp = nextg(gp)
-    if mark == 1 or mark == 0:
+    if mark == 1:
         return 0  # nobody there (yet): it is about to start, or about to be done
     return mark
 

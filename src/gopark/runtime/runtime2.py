@@ -228,6 +228,7 @@ class Mcache:
 
 @struct(notinheap=True)
 class Run:
+    node: Embed[LFNode]  # in futures.done (futures.py); first: the address of the one is that of the other
     id: int
     alllink: Run
     link: Run  # free list
@@ -244,6 +245,11 @@ class Run:
     tb: Array[int, 2 * TracebackFrames]
     lastlook: int  # what the deadlock scan saw last
     inuse: int
+    stoppers: int  # R6
+    token: int  # of go.submit, which knows the run by it (futures.py); 0: a thread waits in go.run
+    block: int  # go.submit: memory of its result and its arguments
+    mark: int  # what the scan for deadlocks of such runs has seen so far
+    dead: int  # it found this one
     given: int  # 1: it was given objects by Python, or may be reached through some (runs.py, R5)
     held: Handle  # the objects in its result, for Python
     vetolook: int  # what the scan saw, and handles.changes, when Python could still reach one of its goroutines
