@@ -317,9 +317,11 @@ def goyieldglobal() -> bool:
 @fn(inline=False)
 def gopreempt():
     """Give the P to others, if any wait: the time slice is over. To the end of the global queue, so that all of them
-    come first."""
-    demotenext(getg().m.p)
-    goyieldglobal()
+    come first; those at its head before those of this P (findrunnable)."""
+    pp = getg().m.p
+    store(pp, "sliceover", 1)
+    if not goyieldglobal():
+        store(pp, "sliceover", 0)
 
 
 @fn(inline=False)
