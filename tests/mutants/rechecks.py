@@ -25,6 +25,7 @@ RECHECKS: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "proc.newprocforeign": (("load(sched, 'npidle') != 0", NO, "the first G wakes nobody"),),
     "proc.goexit": (
+        ("load(sched, 'urgent') != 0", NO, "a helper waits for a time slice behind another"),
         ("gp.lockedm is not None", NO, "a dead G stays locked"),
         ("gp.run = None", "pass", "a dead G keeps its run"),
     ),
@@ -33,6 +34,7 @@ RECHECKS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("gp.m.locked == 0", YES, "calls do not nest"),
     ),
     "proc.findrunnable": (
+        ("load(sched, 'urgent') != 0", NO, "helpers wait like everybody"),
         ("over or pp.slicetick - pp.globaltick >= FAIRNESS", NO, "no look at the global queue first"),
         ("load(pp, 'sliceover') != 0", NO, "the end of a time slice is not looked at"),
         ("pp.globaltick = pp.slicetick", "pass", "the global queue is looked at all the time"),
@@ -137,6 +139,7 @@ RECHECKS |= {
         ("tail is None", YES, "the queue is lost"),
     ),
     "runq.globrunqget": (
+        ("sched.urgent != 0", NO, "helpers are not counted down"),
         ("n > size", NO, "takes more than there is"),
         ("most > 0 and n > most", NO, "takes more than it was told"),
         ("n > HALF", NO, "takes more than half a ring"),
@@ -319,7 +322,21 @@ RECHECKS |= {
         ("not cas(run, 'ended', 0, 1)", "store(run, 'ended', 1) is not None", "two end the run"),
         ("gp.run = None", "pass", "the ender keeps its run"),
     ),
-    "runs.runstopper": (("notewakeup(run.done)", "pass", "who stops a run is not told"),),
+    "runs.runstopper": (("rundone(run)", "pass", "who stops a run is not told"),),
+    "runs.rundone": (
+        ("run.token != 0", NO, "a Future is not told"),
+        ("lfstackpush(futures.done, run.node)", NO, "whoever serves Futures sleeps on"),
+    ),
+    "runs.newhelper": (
+        ("load(sched, 'npidle') != 0", NO, "a helper wakes nobody"),
+        ("preemptone(sched.allp[xadd(sched, 'roomhint', 1) % sched.gomaxprocs])", "pass", "nobody makes room"),
+    ),
+    "runs.saved": (
+        ("run.given == 0", NO, "runs that were given nothing are walked for"),
+        ("not pythonreaches(run)", YES, "Python saves nobody"),
+        ("run.vetolook == look", YES, "an old verdict is believed"),
+        ("run.vetochanges == changes", YES, "what Python did since does not count"),
+    ),
     "runs.endrun": (
         ("clean < 2", "clean < 1", "no second clean look"),
         ("clean = 0", "pass", "looks that are not clean do not count"),
@@ -334,10 +351,11 @@ RECHECKS |= {
     "runs.claimended": (
         ("l is None", NO, "no look whether it waits at all"),
         (
-            "gp.waitlock is l and load(gp, 'atomicstatus') == Gwaiting",
-            "load(gp, 'atomicstatus') == Gwaiting",
+            "gp.waitlock is l and gp.goid == goid and (load(gp, 'atomicstatus') == Gwaiting)",
+            "gp.goid == goid and load(gp, 'atomicstatus') == Gwaiting",
             "no second look at waitlock",
         ),
+        ("gp.goid == goid", YES, "claims whoever has become that G"),
         ("load(gp, 'atomicstatus') == Gwaiting", YES, "no second look at the status"),
         ("gp.ended = 1", "pass", "does not say why it wakes"),
         ("gp.param = None", "pass", "a select believes its last winner"),
@@ -373,7 +391,35 @@ RECHECKS |= {
         ("run.lastlook = 0", "pass", "the last look of another run is believed"),
         ("run.exitcode = 0", "pass", "the status of another run is kept"),
     ),
-    "runs.runfree": (("store(run, 'inuse', 0)", "pass", "a run stays in use"),),
+    "runs.runfree": (
+        ("store(run, 'inuse', 0)", "pass", "a run stays in use"),
+        ("load(run, 'stoppers') != 0", NO, "does not wait for who was sent to stop it"),
+        ("drophandle(addr(h))", "pass", "a result that nobody takes is held for ever"),
+    ),
+    # ---- the border
+    "handle.freedropped": (("h.obj = None", "pass", "a handle that was let go keeps its object"),),
+    "handle.drophandle": (("store(h, 'held', 0)", "pass", "a handle that was let go counts as held"),),
+    "cgocall.callbegin": (("load(c, 'stopped') != 0", NO, "a Call that was stopped is performed"),),
+    "cgocall.callend": (("store(c, 'gp', None)", "pass", "whoever is that G next is stopped"),),
+    "cgocall.callstopper": (
+        ("claimended(gp, c.goid)", "pass", "a parked helper is not woken"),
+        ("load(c.done, 'key') == 0", NO, "does not wait for the helper"),
+    ),
+    "cgocall.callstop": (("store(c, 'stopped', 1)", "pass", "a helper that comes late is not stopped"),),
+    "reach.pythonreaches": (
+        ("load(handles, 'count') == 0", YES, "handles do not count"),
+        ("load(handles, 'changes') != before", NO, "does not look whether the graph stood still"),
+    ),
+    "reach.walkhandles": (("load(h, 'held') != 0", YES, "handles that were let go count"),),
+    "reach.anywaits": (("load(gp, 'atomicstatus') == Gwaiting", YES, "looks at what runs"),),
+    "reach.scanvalue": (("ptrword(typ, i)", NO, "follows no pointer"),),
+    "reach.scan": (("kind == TT_ARRAY", NO, "takes arrays for objects"),),
+    "futures.futureslook": (
+        ("look == NOBODY", NO, "an empty run is dead"),
+        ("look == run.lastlook", YES, "one look is enough"),
+        ("not saved(run, look)", YES, "Python saves nobody"),
+        ("run.lastlook = look", "pass", "the look is not kept"),
+    ),
     "runs.lookps": (
         ("tick == load(pp, 'ticklooked')", YES, "wakes a thief for what switches"),
         ("slice == load(pp, 'slicelooked')", YES, "does not wait for a second look"),
@@ -382,9 +428,13 @@ RECHECKS |= {
         ("sched.runqsize > 0 or not runqempty(pp)", YES, "helps where nobody waits"),
     ),
     "runs.lookrun": (
-        ("status != Gwaiting", NO, "runnable goroutines count as parked"),
+        ("status == Gwaiting", YES, "runnable goroutines count as parked"),
+        ("run.given != 0 and owner is not None and (owner.given != 0)", NO, "runs that share objects are judged alone"),
+        ("mark == 1", NO, "an empty run is dead"),
+    ),
+    "runs.foldlook": (
         ("gp.goid * 69069 + load(gp, 'parkseq')", "gp.goid * 69069", "no look at parkseq"),
-        ("mark == 1 or mark == 0", NO, "an empty run is dead"),
+        ("mark == 0 or not waits", "not waits", "one that may run is forgotten"),
     ),
     "runs.pokeruns": (("load(run, 'inuse') != 0", YES, "pokes runs that are over"),),
     # ---- stacks

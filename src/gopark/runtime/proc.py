@@ -317,11 +317,9 @@ def goyieldglobal() -> bool:
 @fn(inline=False)
 def gopreempt():
     """Give the P to others, if any wait: the time slice is over. To the end of the global queue, so that all of them
-    come first; those at its head before those of this P (findrunnable)."""
-    pp = getg().m.p
-    store(pp, "sliceover", 1)
-    if not goyieldglobal():
-        store(pp, "sliceover", 0)
+    come first."""
+    demotenext(getg().m.p)
+    goyieldglobal()
 
 
 @fn(inline=False)
@@ -403,10 +401,13 @@ def goexit():
         throw("goexit of a goroutine that is not running")
     if checking():
         auditgoexit(gp)
+    another = gp.run is None and load(sched, "urgent") != 0  # after a helper comes the next helper (runq.py, RQ6)
     gp.run = None
     gp.waiting = None
     if gp.lockedm is not None:
         unlockm(gp)
+    if another:
+        gswitch(gp, gp.m.g0, ACT_DEAD, None)
     gopark(ACT_DEAD, None)
     while True:
         throw("a dead goroutine was resumed")
@@ -465,6 +466,10 @@ def findrunnable(mp: M) -> G:
         pp = mp.p
         if checking():
             auditp(mp, pp)
+        if load(sched, "urgent") != 0:
+            gp = globrunqgetlocked(pp, 1)
+            if gp is not None:
+                return gp
         over = load(pp, "sliceover") != 0
         if over:
             demotenext(pp)

@@ -13,6 +13,9 @@ Stands for: the runq* and globrunq* functions of src/runtime/proc1.go at 41dbcc1
        ring.
 * RQ5  A switch's cost is the cold memory of the goroutine that comes: runqget therefore asks for the stack of the one
        after it, and for the G of the one after that, whose slab the TLB may not know either.
+* RQ6  Helpers, which Python threads wait for (runs.py), go to the head of the global queue and are counted: the first
+       `urgent` of it. findrunnable looks there before it looks anywhere else, and takes them one at a time; they never
+       lie in a ring, behind others.
 
 globrunqput and globrunqputhead run also in threads without a P (a Python thread that starts a run): their three stores
 are setters, and allgs keeps the G reachable. Everything else needs a P and stores plainly.
@@ -47,7 +50,7 @@ def globrunqput(gp: G):
 
 @fn
 def globrunqputhead(gp: G):
-    """Put one G at the head of the global queue: it goes before all others. sched.lock is held."""
+    """Put one G at the head of the global queue: it goes before all others. sched.lock is held. RQ6."""
     if checking():
         auditglobal()
         moveg(gp, ONWAY, GLOBAL)
@@ -56,6 +59,7 @@ def globrunqputhead(gp: G):
     if sched.runqtail is None:
         setGNoWriteBarrier(sched, "runqtail", gp, "allgs")
     sched.runqsize += 1
+    store(sched, "urgent", sched.urgent + 1)
 
 
 @fn
@@ -89,6 +93,9 @@ def globrunqget(pp: P, most: int) -> G:
         n = most
     if n > HALF:
         n = HALF
+    if sched.urgent != 0:  # RQ6
+        store(sched, "urgent", sched.urgent - 1)
+        n = 1
     gp = sched.runqhead
     rest = gp.schedlink
     if checking():

@@ -187,10 +187,7 @@ def newhelper(entry: int, argp: int, n: int):
     if load(sched, "npidle") != 0:
         wakep()
         return
-    i = xadd(sched, "roomhint", 1) % sched.gomaxprocs
-    pp = sched.allp[i]
-    store(pp, "sliceover", 1)
-    preemptone(pp)
+    preemptone(sched.allp[xadd(sched, "roomhint", 1) % sched.gomaxprocs])
 
 
 @fn(inline=False)

@@ -324,6 +324,7 @@ class Sched:
     runqhead: G
     runqtail: G
     runqsize: int
+    urgent: int  # the first so many in the global queue are helpers (runq.py, RQ6)
     pidle: P
     midle: M
     nmidle: int
