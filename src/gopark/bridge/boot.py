@@ -27,7 +27,7 @@ from gopark.compiler.numba_api import llb, version_problem
 from gopark.compiler.structs import Pointer, ensure_descriptor
 from gopark.config import settings
 from gopark.errors import BootError
-from gopark.pause import collector_paused
+from gopark.pause import collector_paused, interrupt_now, interrupts_deferred
 
 _lock = threading.RLock()
 _state: Booted | None = None
@@ -96,7 +96,7 @@ def boot() -> Booted:
         return state
     with _lock:
         if _state is None:
-            with collector_paused():
+            with interrupts_deferred(), collector_paused():
                 _state = _boot()
         return _state
 
@@ -181,6 +181,7 @@ class _Progress:
             self._bar.stop()
 
     def _advance(self, unit: str, done: int, total: int) -> None:
+        interrupt_now()  # what has been built is kept
         self._state.built = True
         if self._bar is None:
             from rich.console import Console

@@ -18,9 +18,9 @@ import threading
 
 from gopark.bridge import boot, handles, report
 from gopark.bridge.run import Description, Wrappers, emit_run_field, explain, prepare
-from gopark.compiler.numba_api import callconv, cgutils, const, extern, global_compiler_lock, i8p, i32, i64, lir, types
+from gopark.compiler import func
+from gopark.compiler.numba_api import callconv, cgutils, const, extern, i8p, i32, i64, lir, types
 from gopark.compiler.structs import holds_pointers
-from gopark.pause import collector_paused
 from gopark.runtime.runs import EXIT_CANCELLED, EXIT_DEADLOCK
 from gopark.runtime.runtime2 import Run
 
@@ -214,6 +214,6 @@ def _wrappers(fn, arguments) -> Wrappers:
     kinds = tuple(fn.typeof_pyval(a) for a in arguments)
     found = known.get(kinds)
     if found is None:
-        with global_compiler_lock, collector_paused():
+        with func.compiling():
             found = known[kinds] = Wrappers("submit", fn, kinds, _describe, _emit)
     return found

@@ -125,6 +125,12 @@ def handle_of(ty, address: int, entry: int) -> Held:
     return found
 
 
+def address_of(handle: Held) -> int:
+    """Where the object lies. BootError in a forked child, which has only a copy of the memory."""
+    boot.boot()
+    return ADDRESS.__get__(handle)
+
+
 def _make(ty, address: int, keeper) -> Held:
     made = Channel.__new__(Channel) if isinstance(ty, ChanType) else object.__new__(ty.struct)
     ADDRESS.__set__(made, address)
@@ -205,7 +211,7 @@ def _get(handle: Instance, name: str):
     if method is not None:
         return lambda *args, **kwargs: method(handle, *args, **kwargs)
     offset, ty = _field(handle, name)
-    at = ADDRESS.__get__(handle) + offset
+    at = address_of(handle) + offset
     if isinstance(ty, Embedded):
         return _inside(handle, ty, at)
     values.refuse_unhandled(ty, f"{type(handle).__name__}.{name}")
@@ -230,7 +236,7 @@ def _set(handle: Instance, name: str, value) -> None:
         raise AttributeError(f"{where} is a value inside the object; it cannot be replaced, only changed")
     if value is not None:
         values.refuse_unhandled(ty, where)
-    at = ADDRESS.__get__(handle) + offset
+    at = address_of(handle) + offset
     if structs.holds_pointers(ty):
         operation = _Operation("callstore", at, ty)
         values.pack(ty, value, operation.at, where)
@@ -243,17 +249,19 @@ def _set(handle: Instance, name: str, value) -> None:
 
 
 def _describe(handle: Held) -> str:
+    if boot.booted() is None:
+        return f"<{type(handle).__name__} of the process that this one was forked from>"
     if isinstance(handle, Channel):
-        return f"<{values.name_of(handle.type)} with {len(handle)} of {handle.cap} at {ADDRESS.__get__(handle):#x}>"
+        return f"<{values.name_of(handle.type)} with {len(handle)} of {handle.cap} at {address_of(handle):#x}>"
     cls = type(handle)
     if cls in _METHODS:
-        return f"<{cls.__name__} at {ADDRESS.__get__(handle):#x}>"
+        return f"<{cls.__name__} at {address_of(handle):#x}>"
     return f"{cls.__name__}({', '.join(f'{n}={_brief(handle, n, ty)}' for n, (_, ty) in cls.fields.items())})"
 
 
 def _brief(handle: Instance, name: str, ty) -> str:
     """A field in the repr of its object. What it points to is only named: structs may be cyclic, and large."""
-    at = ADDRESS.__get__(handle) + cls_offset(handle, name)
+    at = address_of(handle) + type(handle).fields[name][0]
     if isinstance(ty, Embedded):
         return f"<{ty.struct.__name__}>"
     if structs.is_gc_pointer(ty):
@@ -262,10 +270,6 @@ def _brief(handle: Instance, name: str, ty) -> str:
     if structs.holds_pointers(ty):
         return f"<{values.name_of(ty)}>"
     return repr(values.unpack(ty, at, handle_of))
-
-
-def cls_offset(handle: Instance, name: str) -> int:
-    return type(handle).fields[name][0]
 
 
 # ---- Mutex and WaitGroup
@@ -278,16 +282,16 @@ def _lock_mutex(mutex: Instance, timeout: float | None = None) -> None:
 
 def _try_lock(mutex: Instance) -> bool:
     """Lock it if it is free; whether it was."""
-    return _Operation("calllock", ADDRESS.__get__(mutex), count=0).perform() != 0
+    return _Operation("calllock", address_of(mutex), count=0).perform() != 0
 
 
 def _unlock(mutex: Instance) -> None:
-    if _Operation("callunlock", ADDRESS.__get__(mutex)).perform() == MISUSE:
+    if _Operation("callunlock", address_of(mutex)).perform() == MISUSE:
         raise RuntimeError("sync: unlock of unlocked mutex")
 
 
 def _add(group: Instance, n: int) -> None:
-    if _Operation("callgroupadd", ADDRESS.__get__(group), count=operator.index(n)).perform() == MISUSE:
+    if _Operation("callgroupadd", address_of(group), count=operator.index(n)).perform() == MISUSE:
         raise RuntimeError("sync: negative WaitGroup counter")
 
 
@@ -303,7 +307,7 @@ def _wait(group: Instance, timeout: float | None = None) -> None:
 def _waited(handle: Instance, operation: str, name: str, timeout) -> None:
     what = f"{type(handle).__name__}.{name}"
     _check_timeout(timeout, what)
-    if _Operation(operation, ADDRESS.__get__(handle)).perform(timeout) == ENDED:
+    if _Operation(operation, address_of(handle)).perform(timeout) == ENDED:
         raise TimeoutError(f"{what}: not within {timeout} seconds")
 
 
@@ -345,7 +349,7 @@ class Channel(values.Channel):
         _check_timeout(timeout, "send")
         if value is not None:
             values.refuse_unhandled(ty, "send")
-        operation = _Operation("callsend", ADDRESS.__get__(self), ty, count=int(timeout != 0))
+        operation = _Operation("callsend", address_of(self), ty, count=int(timeout != 0))
         values.pack(ty, value, operation.at, f"send on {values.name_of(self.type)}")
         result = operation.perform(timeout or None)
         if result == CLOSED:
@@ -372,13 +376,13 @@ class Channel(values.Channel):
         ty = self.type.dtype
         _check_timeout(timeout, "recv")
         values.refuse_unhandled(ty, "recv")
-        operation = _Operation("callrecv", ADDRESS.__get__(self), ty, count=int(timeout != 0))
+        operation = _Operation("callrecv", address_of(self), ty, count=int(timeout != 0))
         result = operation.perform(timeout or None)
         return (None if result == ENDED else operation.value(ty)), result
 
     def close(self) -> None:
         """No more values will be sent. ClosedChannelError if it is closed already."""
-        if _Operation("callclose", ADDRESS.__get__(self)).perform() == CLOSED:
+        if _Operation("callclose", address_of(self)).perform() == CLOSED:
             raise ClosedChannelError("close of closed channel")
 
     def __len__(self) -> int:
@@ -394,7 +398,7 @@ class Channel(values.Channel):
         return self._count(abi.HCHAN_DATAQSIZ)
 
     def _count(self, offset: int) -> int:
-        return ctypes.c_int64.from_address(ADDRESS.__get__(self) + offset).value
+        return ctypes.c_int64.from_address(address_of(self) + offset).value
 
     def __iter__(self):
         return self

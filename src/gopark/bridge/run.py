@@ -34,7 +34,6 @@ from gopark.compiler.numba_api import (
     const,
     errors,
     extern,
-    global_compiler_lock,
     i8p,
     i32,
     i64,
@@ -47,7 +46,6 @@ from gopark.compiler.numba_api import (
 )
 from gopark.compiler.structs import Embedded, holds_pointers, is_gc_pointer
 from gopark.errors import DeadlockError
-from gopark.pause import collector_paused
 from gopark.runtime.runs import EXIT_DEADLOCK, EXIT_INTERRUPTED, RUN_DEAD, RUN_DONE
 from gopark.runtime.runtime2 import Run
 
@@ -310,7 +308,7 @@ class _MainDispatcher(CPUDispatcher):
         super().__init__(go_dispatcher.py_func, targetoptions={"nopython": True})
 
     def compile(self, sig):
-        with global_compiler_lock, collector_paused():
+        with func.compiling():
             return self._compile_locked(sig)
 
     def _compile_locked(self, sig):

@@ -18,6 +18,7 @@ globals and closures, the layouts of all structs among them, the options, the AB
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import importlib
@@ -78,7 +79,7 @@ from gopark.compiler.structs import (
     mentioned_structs,
 )
 from gopark.errors import WriteBarrierError
-from gopark.pause import collector_paused
+from gopark.pause import collector_paused, interrupts_deferred
 
 CODE = CodeMap()  # every loaded object: addresses to lines
 MODULES = ModuleList()  # the same for a process that dies
@@ -399,6 +400,13 @@ class _CalleeCompiler(CompilerBase):
 
 class _FunctionCompiler(_CalleeCompiler):
     """... and of a @go.func itself, which also gets an entry stub."""
+
+
+@contextlib.contextmanager
+def compiling():
+    """Around every compilation: one at a time, and undisturbed."""
+    with interrupts_deferred(), global_compiler_lock, collector_paused():
+        yield
 
 
 class _Pending(threading.local):
@@ -743,7 +751,7 @@ class GoDispatcher(CPUDispatcher):
 
     def compile(self, sig):
         GoDispatcher.booter()  # before the compiler's lock is taken: boot takes its own lock first, then that one
-        with global_compiler_lock, collector_paused():
+        with compiling():
             return self._compile_locked(sig)
 
     def _compile_locked(self, sig):
