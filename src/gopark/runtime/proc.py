@@ -71,6 +71,7 @@ from gopark.runtime.prims import (
     throw,
     xadd,
 )
+from gopark.runtime.rand import freerand
 from gopark.runtime.runq import globrunqget, globrunqput, runqempty, runqget, runqput, runqsteal
 from gopark.runtime.runtime2 import (
     ACT_DEAD,
@@ -398,6 +399,8 @@ def goexit():
     gp.waiting = None
     if gp.lockedm is not None:
         unlockm(gp)
+    if gp.rand is not None:
+        freerand(gp)
     gopark(ACT_DEAD, None)
     while True:
         throw("a dead goroutine was resumed")
