@@ -74,6 +74,34 @@ def all_acts(rounds, n):
     return worst.tolist()
 
 
+@go.func
+def inverter(a, out, i, wg):
+    out[i] = np.linalg.inv(a)
+    wg.done()
+
+
+@go.func
+def inverters(a, out):
+    wg = go.WaitGroup()
+    wg.add(len(out))
+    for i in range(len(out)):
+        go.spawn(inverter, a, out, i, wg)
+    wg.wait()
+
+
+def inverses():
+    """How far the inverses that goroutines find of a matrix are from NumPy's, at most."""
+    a = np.random.RandomState(2).random_sample((400, 400))
+    out = np.zeros((8, 400, 400))
+    go.run(inverters, a, out)
+    return float(np.abs(out - np.linalg.inv(a)).max())
+
+
+def test_lapack_goes_deeper_than_any_goroutine_could():
+    """OpenBLAS takes megabytes of stack where it shares a matrix out to threads."""
+    assert subprocesses.call(HERE, "inverses", **SMALL) < 1e-8
+
+
 def check_all_acts(rounds, n):
     child = subprocess.run(
         subprocesses.command(HERE, "all_acts", rounds, n),
