@@ -25,7 +25,7 @@ G_STACKGUARD = 8
 G_M = 16
 G_PREEMPT = 24
 G_ASYNCOK = 32
-G_CCALL = 144
+G_CCALL = 320
 
 # ---- M: reached from its G
 M_MCACHE = 0

@@ -143,7 +143,6 @@ class G:
     rand: Rand  # its random numbers; nil: it has drawn none (rand.py)
     ended: int  # the run's end won its claim
     stacklo: int  # lowest address of the slab
-    ccall: int  # name of the C function that it runs on g0; 0: none. sp is then the frame of the stub (asm_amd64.py)
     startfn: int  # entry stub of the goroutine's function
     startarg: int  # its argument record, on its own stack
     spawnrec: int  # constant record {function, file, line, module} of the go statement
@@ -151,6 +150,7 @@ class G:
     tbcount: int  # frames that the current error left so far
     tbexc: int  # which error that is
     tb: Array[int, 2 * TracebackFrames]  # their constant records: the first eight, a ring of the last eight
+    ccall: int  # name of the C function that it runs on g0; 0: none. sp is then the frame of the stub (asm_amd64.py)
     place: int  # check level 2: where it is (audit.py)
 
 
