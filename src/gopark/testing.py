@@ -12,13 +12,14 @@ In a test suite of pytest's, name the plugin in conftest.py, and ask for the fix
 
 What counts is what is there after the block and was not there before it: goroutines of any run (a run that has returned
 leaves none, so a run that another Python thread has not finished is what is meant), threads, and open descriptors. The
-threads of the runtime do not count: they stay, asleep, for the next run. What is about to go has
-a second to go.
+threads of the runtime do not count: they stay, asleep, for the next run. Nor do those of SciPy's BLAS, which come when
+Numba compiles for the first time. What is about to go has a second to go.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import threading
 import time
@@ -41,6 +42,8 @@ def nothing_left_behind(patience: float = PATIENCE) -> Iterator[None]:
     names everything that is left: each goroutine with its state and line, each thread by its name, each descriptor with
     what it is open on. Nothing is looked at if the block raises.
     """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("scipy.linalg.cython_blas")  # as Numba does, but before the block
     before = _Present()
     yield
     deadline = time.monotonic() + patience

@@ -25,9 +25,11 @@ G_STACKGUARD = 8
 G_M = 16
 G_PREEMPT = 24
 G_ASYNCOK = 32
+G_CCALL = 320
 
 # ---- M: reached from its G
 M_MCACHE = 0
+M_G0 = 8
 
 # ---- the allocation cache: an array of these, one per layout
 MCACHE_ENTRY = 32

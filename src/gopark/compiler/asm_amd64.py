@@ -2,7 +2,7 @@
 
 Stands for: src/runtime/asm_amd64.s at 41dbcc19ef09 (gogo, mcall, systemstack, mstart, the goroutine's entry).
 
-Four pieces, all position independent:
+Five pieces, all position independent:
 
 * **getg** finds the current G from the stack pointer. Every stack is a slab of `GOPARK_STACK` bytes, aligned to its
   size, and G lies at the slab's top. So there is no thread-local variable, nothing to save at a switch, and the answer
@@ -14,6 +14,9 @@ Four pieces, all position independent:
   resumes it is indirect and therefore predicted per site, where a `ret` would always be mispredicted.
 * **entry0** is the first frame of a goroutine. A fresh context is [entry0][g][start]: it pops the two arguments,
   clears rbp (the end of the chain of frame pointers) and calls.
+* **g0 stubs** call a C function on the stack of the M, for C code that needs more stack than a goroutine has: Go's
+  asmcgocall. There is one for each such function, with the function's own signature, so that compiled code calls
+  `go.g0.dgemm` as it would call `dgemm` (compiler/bind.py).
 * **asyncpreempt** and thread entry by signals are mechanisms of later landings and absent.
 
 A function that calls `gogo` must treat everything it knew about its M as stale afterwards: the goroutine may come back
@@ -104,6 +107,52 @@ go.mallocstub:
 .size go.mallocstub, .-go.mallocstub
 """
 
+# A C function on g0. While a goroutine runs, g0 is suspended in its loop: all below its saved stack pointer is free.
+# And goroutine and M stay together until the function returns, as nothing on the way polls or switches. Registers that
+# carry arguments are left alone (r10 and r11 carry none). What the caller put on the stack is copied: more words than
+# any caller passes, and always memory of the slab, because the G lies above. Frame pointer and CFI lead from the C
+# function back to the goroutine's frames. For the dump, the G says which function it is in and where its frames are.
+_G0STUB = r"""
+.text
+.globl {stub}
+.type {stub}, @function
+{stub}:
+  .cfi_startproc
+  pushq %rbp
+  .cfi_def_cfa_offset 16
+  .cfi_offset %rbp, -16
+  movq %rsp, %rbp
+  .cfi_def_cfa_register %rbp
+  movq %rsp, %r10
+  orq ${slab_mask}, %r10
+  movq %r10, %r11
+  shrq ${colour_shift}, %r11
+  andl ${colours}, %r11d
+  subq %r11, %r10
+  subq ${g_size} - 1, %r10
+  pushq %r10
+  movq %rbp, {g_sp}(%r10)
+  leaq 1f(%rip), %r11
+  movq %r11, {g_ccall}(%r10)
+  movq {g_m}(%r10), %r10
+  movq {m_g0}(%r10), %r10
+  movq {g_sp}(%r10), %rsp
+  andq $-16, %rsp
+{copies}
+  movabsq ${target}, %r11
+  callq *%r11
+  movq -8(%rbp), %r10
+  movq $0, {g_ccall}(%r10)
+  leaveq
+  .cfi_def_cfa %rsp, 8
+  retq
+  .cfi_endproc
+.size {stub}, .-{stub}
+.section .rodata
+1: .asciz "{symbol}"
+"""
+STACK_WORDS = 16  # that a g0 stub copies; an even number, because C wants the stack aligned
+
 _engines = []  # code is never freed
 
 
@@ -119,11 +168,32 @@ def load_stubs() -> None:
     _assemble(_MALLOCSTUB, ("go.mallocstub",))
 
 
+def load_g0stub(stub: str, symbol: str, target: int) -> None:
+    """Assemble and publish `stub`, which calls the C function `symbol` at address `target` on g0."""
+    slab = abi.stack_size()
+    source = _G0STUB.format(
+        stub=stub,
+        symbol=symbol,
+        target=target,
+        slab_mask=slab - 1,
+        colour_shift=slab.bit_length() - 1 - 6,
+        colours=colours(),
+        g_size=abi.G_SIZE,
+        g_sp=abi.G_SP,
+        g_m=abi.G_M,
+        g_ccall=abi.G_CCALL,
+        m_g0=abi.M_G0,
+        copies="\n".join(f"  pushq {16 + 8 * i}(%rbp)" for i in reversed(range(STACK_WORDS))),
+    )
+    _assemble(source, (stub,))
+
+
 def _assemble(source: str, names: tuple[str, ...]) -> None:
     """Assemble routines and publish their symbols."""
     initialize_llvm()
     text = f'target triple = "{llb.get_process_triple()}"\n'
-    text += "".join(f'module asm "{line}"\n' for line in source.strip().splitlines())
+    lines = (line.replace('"', r"\22") for line in source.strip().splitlines())
+    text += "".join(f'module asm "{line}"\n' for line in lines)
     for i, name in enumerate(names):
         text += f'declare void @"{name}"()\ndefine i64 @address{i}() {{ ret i64 ptrtoint (ptr @"{name}" to i64) }}\n'
     engine = llb.create_mcjit_compiler(

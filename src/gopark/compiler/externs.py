@@ -4,10 +4,13 @@ A goroutine runs on a small stack, on a thread that holds a P. C code knows of n
 there is, block the thread while the P is held, or wait for the GIL, whose owner may be waiting for that very P. So no
 C function is called from go code unless this table says that it may be; a symbol without an entry is a compile error.
 
-The classes, and what becomes of a call:
+The classes, and what becomes of a call (compiler/bind.py does it):
 
     LEAF       a small frame, no blocking, no Python: called as it stands, on the goroutine's stack
-    BIGSTACK   as LEAF, but wants more than about 4 KiB of stack: meant for the system stack, with the P kept
+    BIGSTACK   as LEAF, but wants more than about 4 KiB of stack: called on g0, the stack of the M
+    LONG       as BIGSTACK, and may take long: BLAS and LAPACK. The P is kept meanwhile, until system calls can release
+               it, so the other goroutines of that P wait
+    RUNTIME    Numba's function is not called at all: the runtime has one to take its place
     SYSCALL    may block or run for long: refused until calls can release the P around it
     PYTHON     needs the GIL or a Python thread state: refused until there is a bridge that takes the GIL without a P
     FORBIDDEN  makes no sense in a goroutine: refused for good
@@ -20,16 +23,22 @@ hundred functions. A test repeats the first two, so that a new Numba cannot brin
 
 Facts that decided single entries:
 
-* *Stack.* The biggest frame among Numba's own helpers is that of `numba_attempt_nocopy_reshape`, 928 bytes. The C math
-  library is taken to be glibc 2.28 or newer: older ones had multi-precision slow paths with several KiB of locals in
-  sin, exp and pow. `numba_cpow` calls into libpython, which the dynamic linker may still have to bind lazily, and
-  that saves all vector registers on the stack. The vDSO behind `clock_gettime` was once built with stack probes of a
-  page.
+* *Stack.* LAPACK's `dgetrf` goes 4.9 MB deep where OpenBLAS uses threads (inv, solve, det), `dgesdd` and `dgemm` 20 KB.
+  The biggest frame among Numba's own helpers is that of `numba_attempt_nocopy_reshape`, 928 bytes. The C math library
+  is taken to be glibc 2.28 or newer: older ones had multi-precision slow paths with several KiB of locals in sin, exp
+  and pow. `numba_cpow` calls into libpython, which the dynamic linker may still have to bind lazily, and that saves all
+  vector registers on the stack. The vDSO behind `clock_gettime` was once built with stack probes of a page.
 * *Callbacks.* The helpers of typed dict, list and set call back into compiled code to compare and to count references.
   They stay on the goroutine's stack, therefore: a callback may poll, and a poll may switch goroutines.
-* *Random numbers.* `numba_get_*_random_state` asks Python for a seed at its first use *in each thread*, taking the GIL.
-  It also returns a thread-local address, declared so that LLVM hoists it out of loops; a goroutine that moves to
-  another thread keeps using the first one's state. `hash` of a float ends there too: a NaN hashes to a random number.
+* *BLAS and LAPACK.* Numba's wrappers look the functions up in SciPy when they are first called, under the GIL. That is
+  done when the code is compiled or loaded (compiler/linalg.py), and so is over when a goroutine comes. Behind each call
+  Numba emits one that takes the GIL and ends the process, for errors that cannot happen: `numba_gil_ensure` with
+  `Py_FatalError`, or `numba_fatal_error`. All other code that takes the GIL gives it back as well, and that
+  (`numba_gil_release`) is refused. One way to the GIL is left: a wrapper that finds no memory to work in reports that
+  to Python, on g0, before it returns and the process ends.
+* *Random numbers.* `numba_get_*_random_state` asks Python for a seed at its first use *in each thread*, taking the GIL,
+  and goroutines move between threads: they have states of their own (runtime/rand.py). `hash` of a float ends there
+  too: a NaN hashes to a random number.
 * *Boxing thunks.* For `raise ValueError(x)` Numba emits a function `__excinfo_unwrap_args...` that makes Python objects
   of the arguments. Only the code that hands the exception to Python calls it, never the goroutine, but it lies in the
   same module and brings PyTuple_Pack, numba_unpickle and others with it, even where the raise hides deep in NumPy code
@@ -43,9 +52,9 @@ What is dangerous and shows in no symbol list. Nobody may conclude "no refused s
   reference of such an array with a P held; whoever passes it in has to see to that.
 * Calls through pointers: ctypes and cffi functions, Cython functions fetched by address. In the module they are
   constants or variables `numba.dynamic.globals.*`, not names, and Numba takes no GIL for them, not even for functions
-  of `ctypes.pythonapi`. Typing has to refuse them.
+  of `ctypes.pythonapi`. `type_refusal` refuses them by their types.
 * A `np.random.Generator` draws through function pointers of NumPy's bit generator, without the lock that NumPy holds in
-  Python, and its last reference is a Python object's.
+  Python, and its last reference is a Python object's. Refused likewise.
 * `lgamma` writes the C global `signgam`. The race is harmless, because nothing reads it.
 """
 
@@ -56,25 +65,31 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from gopark.compiler.numba_api import types
+
 
 class Class(enum.Enum):
     """What a C symbol needs from the thread that calls it."""
 
     LEAF = "leaf"
     BIGSTACK = "bigstack"
+    LONG = "long"
+    RUNTIME = "runtime"
     SYSCALL = "syscall"
     PYTHON = "python"
     FORBIDDEN = "forbidden"
     DATA = "data"
 
 
-ALLOWED_TODAY = frozenset({Class.LEAF, Class.BIGSTACK, Class.DATA})
+ALLOWED_TODAY = frozenset({Class.LEAF, Class.BIGSTACK, Class.LONG, Class.RUNTIME, Class.DATA})
+ON_G0 = frozenset({Class.BIGSTACK, Class.LONG})
 
 
 class Entry(NamedTuple):
     """One symbol's class and the reason for it.
 
-    Of a symbol that is refused, `wrote` names the construct in the user's source that leads to it, where that can be
+    `bound` is the function of the runtime that takes the place of one of class RUNTIME. Of a symbol that is refused,
+    `wrote` names the construct in the user's source that leads to it, where that can be
     told, and `remedy` says what to do where there is better advice than "call it from Python". `reason` reads on after
     a colon: "it is ...".
     """
@@ -83,6 +98,7 @@ class Entry(NamedTuple):
     reason: str
     wrote: str = ""
     remedy: str = ""
+    bound: str = ""
 
 
 TABLE: dict[str, Entry] = {}
@@ -147,29 +163,17 @@ _add(
 )
 
 
-# ---- SYSCALL: may block or run long
+# ---- LONG: on g0, for as long as it takes
 
-_LAPACK = (
-    "it runs in BLAS or LAPACK, which may take long, need a big stack and take the GIL to look up their functions, "
-    "while other goroutines wait for the processor it holds"
+_add(
+    "numba_xxdot numba_xxgemv numba_xxgemm numba_xxnrm2 numba_xxgetrf numba_ez_xxgetri numba_xxpotrf numba_ez_rgeev "
+    "numba_ez_cgeev numba_ez_xxxevd numba_ez_gesdd numba_ez_geqrf numba_ez_xxgqr numba_ez_gelsd numba_xgesv",
+    Class.LONG,
+    "it runs in BLAS or LAPACK, which need a big stack and may take long",
 )
-# Decompositions come before products, for the functions that need both (pinv, matrix_power).
-for _names, _wrote in (
-    ("numba_ez_gesdd", "np.linalg.svd (or cond, matrix_rank, pinv, a norm of order 2, which are made of it)"),
-    ("numba_ez_rgeev numba_ez_cgeev", "np.linalg.eig or np.linalg.eigvals"),
-    ("numba_ez_xxxevd", "np.linalg.eigh or np.linalg.eigvalsh"),
-    ("numba_ez_gelsd", "np.linalg.lstsq"),
-    ("numba_ez_geqrf numba_ez_xxgqr", "np.linalg.qr"),
-    ("numba_xgesv", "np.linalg.solve"),
-    ("numba_xxpotrf", "np.linalg.cholesky"),
-    ("numba_ez_xxgetri", "np.linalg.inv (or np.linalg.matrix_power with a negative power)"),
-    ("numba_xxgetrf", "np.linalg.det or np.linalg.slogdet"),
-    ("numba_xxnrm2", "np.linalg.norm"),
-    ("numba_xxgemm", "np.dot or @ on matrices (np.cov and np.corrcoef are made of it)"),
-    ("numba_xxgemv", "np.dot or @ of a matrix and a vector"),
-    ("numba_xxdot", "np.dot, np.vdot or @ of two vectors (np.convolve and np.correlate are made of it)"),
-):
-    _add(_names, Class.SYSCALL, _LAPACK, _wrote)
+
+
+# ---- SYSCALL: may block or run long
 
 _add(
     "numba_dict_dump numba_set_dump puts printf fflush _numba_flush_stdout",
@@ -194,20 +198,20 @@ _add(
 )
 
 
-# ---- PYTHON: needs the GIL
+# ---- RUNTIME
 
-_ASKS_FOR_SEED = (
-    "Numba's generator has one state per thread, which it seeds by calling Python, and goroutines move between threads"
-)
-_add("numba_get_np_random_state", Class.PYTHON, _ASKS_FOR_SEED, "np.random")
-_add("numba_get_py_random_state", Class.PYTHON, _ASKS_FOR_SEED, "the random module")
-_add(
-    "numba_get_internal_random_state",
-    Class.PYTHON,
-    "a NaN has a random hash, and " + _ASKS_FOR_SEED,
-    "the hash of a float or complex number (by hash(), or as a key of a dict or set)",
-    "Use integers or strings as keys.",
-)
+for _name, _bound, _reason in (
+    ("numba_get_np_random_state", "go.nprandstate", "the state of np.random is the goroutine's"),
+    ("numba_get_py_random_state", "go.pyrandstate", "the state of random is the goroutine's"),
+    ("numba_get_internal_random_state", "go.hashrandstate", "the state that NaNs are hashed with is the goroutine's"),
+    ("numba_gil_ensure", "go.nogil", "Numba takes the GIL before it ends the process"),
+    ("Py_FatalError", "go.pyfatalerror", "the end of the process is a throw"),
+    ("numba_fatal_error", "go.numbafatalerror", "the end of the process is a throw"),
+):
+    TABLE[_name] = Entry(Class.RUNTIME, _reason, bound=_bound)
+
+
+# ---- PYTHON: needs the GIL
 
 _CALLS_PYTHON = "it needs the GIL, and a thread that runs goroutines must never wait for that"
 _add(
@@ -230,8 +234,8 @@ _add(
     "it gives up or takes back the GIL, which a thread that runs goroutines does not have",
 )
 _add(
-    # The GIL itself, and the end of the process with a Python traceback: checks behind BLAS and LAPACK calls.
-    "numba_gil_ensure numba_gil_release numba_fatal_error "
+    # The GIL itself.
+    "numba_gil_release "
     # Boxing and unboxing.
     "numba_adapt_ndarray numba_ndarray_new numba_complex_adaptor numba_extract_record_data numba_recreate_record "
     "numba_get_buffer numba_adapt_buffer numba_release_buffer numba_extract_np_datetime numba_create_np_datetime "
@@ -383,6 +387,18 @@ def classify(symbol: str) -> Entry | None:
     return entry
 
 
+G0 = "go.g0."  # and the name of a C function: the stub that calls it on g0
+
+
+def bound_name(symbol: str) -> str:
+    """The name under which go code calls a C function that it may call: the function's own, a stub's, or that of the
+    function that takes its place."""
+    entry = classify(symbol)
+    if entry is None or symbol.startswith("go."):
+        return symbol
+    return G0 + symbol if entry.cls in ON_G0 else entry.bound or symbol
+
+
 _FROM_PYTHON = "Call it from Python before go.run and pass the result to the goroutine"
 _WHEN_IT_LANDS = {
     Class.SYSCALL: "goroutines will be able to call it once system calls land.",
@@ -410,6 +426,32 @@ def refusal(symbol: str, function_name: str) -> str | None:
         remedy = entry.remedy or f"{_FROM_PYTHON}; {_WHEN_IT_LANDS[entry.cls]}"
     symbol_named = f" The C symbol is {symbol}." if entry.wrote else ""
     return f"{function_name} uses {subject}, {verdict}: {entry.reason}. {remedy}{symbol_named}"
+
+
+_POINTERS = {
+    types.ExternalFunctionPointer: (
+        "a C function by its address (ctypes or cffi)",
+        "it may block, need a big stack or call Python, and nothing tells which",
+    ),
+    types.NumPyRandomGeneratorType: (
+        "a np.random.Generator",
+        "it belongs to Python, and two goroutines may draw from it at once",
+    ),
+    types.NumPyRandomBitGeneratorType: (
+        "the bit generator of a np.random.Generator",
+        "it belongs to Python, and two goroutines may draw from it at once",
+    ),
+}
+_INSTEAD = "np.random.random, np.random.normal and the other functions of np.random draw from the goroutine's own state"
+
+
+def type_refusal(ty) -> str | None:
+    """The same for a value of the Numba type `ty`, whose use shows in no symbol; without the name of the function."""
+    for cls, (subject, reason) in _POINTERS.items():
+        if isinstance(ty, cls):
+            remedy = f"{_FROM_PYTHON}." if cls is types.ExternalFunctionPointer else f"Instead, {_INSTEAD}."
+            return f"{subject}, which goroutines cannot use: {reason}. {remedy}"
+    return None
 
 
 _RANK = {symbol: index for index, symbol in enumerate(TABLE)}

@@ -25,15 +25,17 @@ import importlib
 import inspect
 import os
 import pickle
+import re
 import threading
 import warnings
 
 import numpy as np
 
-from gopark.compiler import abi, asm_amd64, cache, errpath, externs, funcinfo, image, linetable, lower, wbcheck
+from gopark.compiler import abi, asm_amd64, bind, cache, errpath, externs, funcinfo, image, linetable, lower, wbcheck
 from gopark.compiler.linetable import CodeMap, ModuleList
 from gopark.compiler.numba_api import (
     CPU,
+    READ_ONLY,
     CompilerBase,
     CompileResult,
     CPUDispatcher,
@@ -294,6 +296,9 @@ class _Refuse(FunctionPass):
         name = state.func_id.func_name
         for _, block in sorted(state.func_ir.blocks.items()):
             for s in block.find_insts(ir.Assign):
+                problem = externs.type_refusal(state.typemap[s.target.name])
+                if problem:
+                    raise errors.TypingError(f"{name} uses {problem}", loc=s.loc)
                 problem = _unscanned(state.typemap[s.target.name])
                 if problem and not isinstance(s.value, ir.Arg):
                     raise errors.TypingError(f"{name}: {problem}", loc=s.loc)
@@ -384,6 +389,11 @@ class _CalleeCompiler(CompilerBase):
         return [pm]
 
     def compile_extra(self, func):
+        for ty in self.state.args:
+            problem = externs.type_refusal(ty)
+            if problem:
+                loc = ir.Loc(func.__code__.co_filename, func.__code__.co_firstlineno)
+                raise errors.TypingError(f"{func.__qualname__} uses {problem}", loc=loc)
         try:
             with go_bytecode():
                 result = super().compile_extra(func)
@@ -391,11 +401,33 @@ class _CalleeCompiler(CompilerBase):
             code = func.__code__
             if os.path.basename(code.co_filename) not in str(e):  # some of Numba's own errors do not say where
                 e.add_context(f"compiling {func.__qualname__} at {code.co_filename} ({code.co_firstlineno})")
+            if READ_ONLY in str(e) and isinstance(self, _FunctionCompiler):
+                raise _read_only(func, str(e)) from None
             raise
+        except ImportError as e:
+            if "scipy" not in str(e) or not isinstance(self, _FunctionCompiler):
+                raise
+            loc = ir.Loc(func.__code__.co_filename, func.__code__.co_firstlineno)
+            raise errors.UnsupportedError(
+                f"{func.__qualname__} uses linear algebra (np.dot, @ or np.linalg), which Numba takes from SciPy, and "
+                f"that is not installed: pip install 'gopark[linalg]', or scipy itself",
+                loc=loc,
+            ) from None
         info = result.metadata["go_info"]
         if info.pragmas:
             _pending.checks.append(info)
         return result
+
+
+def _read_only(func, text: str) -> errors.TypingError:
+    """A write to a read-only array, told by the line of `func` in Numba's account of it."""
+    name = func.__code__.co_filename
+    line = re.search(rf"During: .* at {re.escape(name)} \((\d+)\)", text)
+    return errors.TypingError(
+        f"{func.__qualname__} writes to an array that is read-only. Pass a copy, a.copy(), or make the array writable "
+        f"before go.run, a.flags.writeable = True; a constant array of the module is always read-only",
+        loc=ir.Loc(name, int(line[1]) if line else func.__code__.co_firstlineno),
+    )
 
 
 class _FunctionCompiler(_CalleeCompiler):
@@ -424,12 +456,13 @@ _pending = _Pending()
 
 
 def new_library(context, name: str):
-    """A code library that keeps line tables and object bytes, and checks its symbols *before* its code is loaded."""
+    """A code library that keeps line tables and object bytes, and checks and binds its symbols *before* its code is
+    loaded."""
     library = context.codegen().create_library(name)
     library.enable_object_caching()
     image.adapt_library(library)
     library.gopark_externs = ()
-    verify = library._verify_declare_only_symbols
+    verify, module_for_linking = library._verify_declare_only_symbols, library._get_module_for_linking
 
     def verify_and_check():
         verify()
@@ -437,18 +470,28 @@ def new_library(context, name: str):
         problem = externs.module_refusal(str(module), name)
         if problem:
             raise errors.LoweringError(problem)
+        bind.bind(module)
         names = [f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")]
         names += [
             g.name
             for g in module.global_variables
             if g.is_declaration and not g.name.startswith((".numba", "_ZN08NumbaEnv"))
         ]
+        bind.provide(names)
         missing = [n for n in names if llb.address_of_symbol(n) is None]
         if missing:
             raise errors.LoweringError(f"{name}: undefined symbol{'s' * (len(missing) > 1)} {', '.join(missing)}")
         library.gopark_externs = tuple(names)
 
+    def unbound_module_for_linking():
+        module = module_for_linking()
+        if module is library._final_module:
+            module = library._shared_module = module.clone()
+        bind.unbind(module)
+        return module
+
     library._verify_declare_only_symbols = verify_and_check
+    library._get_module_for_linking = unbound_module_for_linking
     return library
 
 
@@ -639,6 +682,7 @@ def _prepare(info) -> None:
             find_dispatcher(module, qualname).compile(argtypes)
         finally:
             _loading.discard(symbol)
+    bind.provide(info.externs)
     image.check_symbols(info.externs, info.symbol)
 
 

@@ -51,6 +51,7 @@ from numba.core.registry import CPUDispatcher, CPUTarget, cpu_target
 from numba.core.runtime import rtsys
 from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, target_override, target_registry
 from numba.core.typeconv import Conversion
+from numba.core.typing import npydecl
 from numba.core.typing.templates import (
     AbstractTemplate,
     AttributeTemplate,
@@ -159,6 +160,21 @@ def _bare_raise(self, state, inst):
 
 
 byteflow.TraceRunner.op_RAISE_VARARGS = _bare_raise
+
+# ---- a repair of Numba's typing
+
+_type_inplace = npydecl.NumpyRulesInplaceArrayOperator.generic
+
+
+def _refuse_read_only(self, args, kws):
+    """`a += 1` on a read-only array. Numba fails with an AttributeError; this is what it says of `a[0] = 1`."""
+    if isinstance(args[0], types.Array) and not args[0].mutable:
+        raise errors.NumbaTypeError(f"{READ_ONLY} of type: {args[0]}")
+    return _type_inplace(self, args, kws)
+
+
+READ_ONLY = "Cannot modify readonly array"
+npydecl.NumpyRulesInplaceArrayOperator.generic = _refuse_read_only
 
 LABEL_SHIFT = bytecode._FIXED_OFFSET  # a block's label is the offset of its first instruction plus this
 

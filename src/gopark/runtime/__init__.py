@@ -27,6 +27,7 @@ UNITS = (
     "runq",
     "mp",
     "signal",
+    "rand",
     "proc",
     "lfstack",
     "handle",

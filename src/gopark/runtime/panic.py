@@ -10,6 +10,10 @@ Stands for: src/runtime/panic.go and panic1.go at 41dbcc19ef09 (throw, dopanic).
 * T3  Every throw has a text of its own; tests/crash has a test for each that can be provoked.
 * T4  The thread that speaks and comes here again, because printing failed in turn, ends the process at once.
 
+Numba ends the process, with the GIL and a message of Python's, where something happened that cannot: BLAS or LAPACK
+refused what Numba passed, or found no memory to work in. A goroutine must not wait for the GIL, so compiled go code
+calls `pyfatalerror` and its neighbours in place of Numba's functions (compiler/bind.py), and that is a throw.
+
 `statusescaped` is where the wrapper of a runtime function ends if its body raised a Python exception: the runtime has
 none, so that is a broken invariant as well.
 """
@@ -20,7 +24,7 @@ from gopark.compiler.func import nowritebarrierrec
 from gopark.compiler.image import NO_P, fn
 from gopark.compiler.structs import Array, struct, var
 from gopark.runtime.os_linux import exit, gettid, usleep, write
-from gopark.runtime.prims import addr, cas, getfp, load, local, rawload, rawstore8, text
+from gopark.runtime.prims import addr, cas, getfp, load, local, rawload, rawload8, rawstore8, text, throw
 from gopark.runtime.traceback import TRACEBACK_NONE, tracebackme, tracebackothers, tracebackstate
 
 
@@ -46,6 +50,29 @@ def throwmsg(message: int, n: int):
     write(2, message, n)
     write(2, text("\n"), 1)
     dothrow(getfp())
+
+
+@fn(inline=False, entered=NO_P)
+@nowritebarrierrec
+def pyfatalerror(message: int):
+    """In place of Py_FatalError."""
+    n = 0
+    while rawload8(message + n) != 0:
+        n += 1
+    throwmsg(message, n)
+
+
+@fn(inline=False, entered=NO_P)
+@nowritebarrierrec
+def numbafatalerror():
+    """In place of numba_fatal_error, which Numba calls where LAPACK fails without a reason to report."""
+    throw("LAPACK refused its arguments, or found no memory to work in")
+
+
+@fn(inline=False, entered=NO_P)
+def nogil(state: int):
+    """In place of numba_gil_ensure. Where a goroutine calls that, Py_FatalError follows: code that gives the GIL back
+    is refused (compiler/externs.py)."""
 
 
 @fn(inline=False)

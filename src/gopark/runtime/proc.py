@@ -71,6 +71,7 @@ from gopark.runtime.prims import (
     throw,
     xadd,
 )
+from gopark.runtime.rand import freerand
 from gopark.runtime.runq import globrunqget, globrunqput, runqempty, runqget, runqput, runqsteal
 from gopark.runtime.runtime2 import (
     ACT_DEAD,
@@ -406,6 +407,8 @@ def goexit():
     gp.waiting = None
     if gp.lockedm is not None:
         unlockm(gp)
+    if gp.rand is not None:
+        freerand(gp)
     if another:
         gswitch(gp, gp.m.g0, ACT_DEAD, None)
     gopark(ACT_DEAD, None)

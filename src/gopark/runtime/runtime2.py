@@ -148,6 +148,7 @@ class G:
     waitreason: int
     parkseq: int  # I4
     param: Sudog  # of the operation on a channel that woke it: who wins the claim sets it; nil: the end of the run
+    rand: Rand  # its random numbers; nil: it has drawn none (rand.py)
     ended: int  # the run's end won its claim
     stacklo: int  # lowest address of the slab
     startfn: int  # entry stub of the goroutine's function
@@ -157,6 +158,7 @@ class G:
     tbcount: int  # frames that the current error left so far
     tbexc: int  # which error that is
     tb: Array[int, 2 * TracebackFrames]  # their constant records: the first eight, a ring of the last eight
+    ccall: int  # name of the C function that it runs on g0; 0: none. sp is then the frame of the stub (asm_amd64.py)
     place: int  # check level 2: where it is (audit.py)
 
 
@@ -286,6 +288,26 @@ class Sudog:
 
 
 @struct(notinheap=True)
+class RandState:
+    """Numba's rnd_state_t (numba/_random.c): a Mersenne twister, and the second one of a pair of normal numbers."""
+
+    index: int32
+    mt: Array[int32, 624]
+    has_gauss: int32
+    gauss: float
+    is_initialized: int32
+
+
+@struct(notinheap=True)
+class Rand:
+    """The random numbers of a goroutine, in memory of the C library."""
+
+    np: Embed[RandState]  # np.random
+    py: Embed[RandState]  # random
+    hash: Embed[RandState]  # the hash of a NaN
+
+
+@struct(notinheap=True)
 class Waitq:
     first: Sudog
     last: Sudog
@@ -332,7 +354,7 @@ class Sched:
     mcount: int
     allm: M
     gomaxprocs: int
-    seed: int  # of the Ps' random numbers
+    seed: int  # of all random numbers: the Ps', and those of the goroutines (rand.py)
     npidle: int
     nmspinning: int
     goidgen: int
@@ -380,7 +402,9 @@ def _assert_offsets():
         (G, "m"): abi.G_M,
         (G, "preempt"): abi.G_PREEMPT,
         (G, "asyncok"): abi.G_ASYNCOK,
+        (G, "ccall"): abi.G_CCALL,
         (M, "mcache"): abi.M_MCACHE,
+        (M, "g0"): abi.M_G0,
         (McacheEntry, "cur"): abi.MCACHE_CUR,
         (McacheEntry, "lim"): abi.MCACHE_LIM,
         (Type, "layout"): abi.TYPE_LAYOUT,

@@ -3,10 +3,10 @@
 Stands for: src/runtime/signal_amd64x.go, os1_linux.go (minit, sigaltstack, setsig) at 41dbcc19ef09.
 
 SEGV and BUS are handled on a stack of their own (each M's lies at the low end of its g0), so that a goroutine that ran
-over its guard page can still be reported. If the fault belongs to us (the stack pointer lies in the arena of goroutine
-stacks) the handler prints what it knows and ends the process with status 2. Otherwise the fault is somebody else's (a C
-extension, Python itself): the action that was installed before ours is put back, and the faulting instruction, which
-runs again, meets that.
+over its guard page can still be reported. If the fault belongs to us (the stack pointer lies in the arena of stacks: a
+goroutine's, or the g0 on which it calls a C function) the handler prints what it knows and ends the process with status
+2. Otherwise the fault is somebody else's (a C extension, Python itself): the action that was installed before ours is
+put back, and the faulting instruction, which runs again, meets that.
 
 SIGQUIT (Ctrl-\\) prints where it hit and the stacks of all goroutines, and ends the process with status 2, as in Go.
 It is ours only if nobody else had asked for it when the runtime was booted: a handler that Python or the program
@@ -34,11 +34,9 @@ from gopark.runtime.prims import (
     addr,
     fieldaddr,
     funcaddr,
-    gof,
     load,
     local,
     rawload,
-    stackbytes,
     symaddr,
     syscall6,
     text,
@@ -46,7 +44,7 @@ from gopark.runtime.prims import (
 from gopark.runtime.runtime2 import M
 from gopark.runtime.stack import GUARD, SIGNAL_STACK, stackarena
 from gopark.runtime.symtab import findmodule
-from gopark.runtime.traceback import readable, writeint
+from gopark.runtime.traceback import callerof, readable, stackowner, writeint, writetext
 
 SIGQUIT, SIGBUS, SIGSEGV = 3, 7, 11
 SIG_DFL = 0
@@ -140,11 +138,18 @@ def sighandler(number: int, info: int, context: int):
         return
     address = rawload(info + SI_ADDR)
     dying()
-    if stackarena(address) and (address & (stackbytes() - 1)) < GUARD:
+    gp = stackowner(sp)
+    caller = callerof(gp) if gp is not None and gp.goid == 0 else None
+    if gp is not None and gp.stacklo <= address and address < gp.stacklo + GUARD:
         write(2, text("fatal error: stack overflow: the guard page of a goroutine was hit, goroutine "), 78)
+    elif caller is not None:
+        write(2, text("fatal error: unexpected memory fault in the C function "), 55)
+        writetext(caller.ccall)
+        write(2, text(", called by goroutine "), 22)
+        gp = caller
     else:
         write(2, text("fatal error: unexpected memory fault on a goroutine, goroutine "), 63)
-    writeint(gof(sp).goid)
+    writeint(gp.goid if gp is not None else 0)
     write(2, text(", address "), 10)
     printhex(address)
     write(2, text(", pc "), 5)

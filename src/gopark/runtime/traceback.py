@@ -24,7 +24,9 @@ Calls that were inlined are frames like any others, without the distance (+0x4d)
 * TB3  Frames are found by following rbp. The words read must lie on the goroutine's own stack, and the kernel is asked
        whether they may be read; frame pointers must grow. So whatever a stack holds, the walk ends, and does not fault.
        On a stack that is not ours it ends at the first code that is not ours.
-* TB4  Frames of the runtime (and of gopark's own functions that were inlined) are shown with GOTRACEBACK=system, and
+* TB4  A goroutine that calls a C function on g0 (asm_amd64.py) says so in its G. Its own frames are shown, and the name
+       of the function; those of C are not known here.
+* TB5  Frames of the runtime (and of gopark's own functions that were inlined) are shown with GOTRACEBACK=system, and
        where it was the runtime that died; GOTRACEBACK=none leaves the whole dump out.
 
 Raw memory: constant records and the strings they name, saved contexts, frames.
@@ -152,12 +154,35 @@ def tracebackme(pc: int, fp: int, sp: int, returned: bool) -> int:
         printcreatedby(gp)
         return addr(gp)
     if gp is not None:
+        caller = callerof(gp)
+        if caller is not None:
+            goroutineheader(caller, text("running"))
+            tracecall(caller, runtime)
+            printcreatedby(caller)
+            return addr(caller)
         writetext(text("\nruntime stack:\n"))
         tracestack(pc, fp, sp, addr(gp), returned, True)
     elif md is not None:
         writetext(text("\nruntime stack:\n"))
         tracestack(pc, fp, sp, 0, returned, True)
     return 0
+
+
+@fn(inline=False)
+def callerof(g0: G) -> G:
+    """The goroutine that calls C on that g0; nil: there is none."""
+    mp = g0.m
+    if mp is not None:
+        gp = mp.curg
+        if gp is not None and gp.ccall != 0:
+            return gp
+    return None
+
+
+@fn(inline=False)
+def tracecall(gp: G, runtime: bool):
+    """The frames of a goroutine that calls C on g0: its sp is the frame of the stub. TB4."""
+    tracestack(rawload(gp.sp + 8), rawload(gp.sp), gp.sp, addr(gp), True, runtime)
 
 
 @fn(inline=False)
@@ -203,7 +228,9 @@ def traceback(gp: G):
     goroutineheader(gp, statetext(gp))
     runtime = tracebackstate.level == TRACEBACK_SYSTEM
     sp = gp.sp
-    if load(gp, "atomicstatus") == Grunning:
+    if gp.ccall != 0:
+        tracecall(gp, runtime)
+    elif load(gp, "atomicstatus") == Grunning:
         writetext(text("\tgoroutine running on other thread; stack unavailable\n"))
     elif rawload(sp) == symaddr("go.entry0", "asm"):
         startframe(gp.startfn, runtime)
@@ -218,6 +245,10 @@ def goroutineheader(gp: G, state: int):
     writeint(gp.goid)
     writetext(text(" ["))
     writetext(state)
+    call = gp.ccall
+    if call != 0:
+        writetext(text(" "))
+        writetext(call)
     if gp.lockedm is not None:
         writetext(text(", locked to thread"))
     writetext(text("]:\n"))
