@@ -59,15 +59,18 @@ STORM_SECONDS = 0.4
 SILENCE = {"vet": 60, "build": 120, "storm": 15, "unit": 120, "test": 120}  # seconds after which a stage is stuck
 
 _CORE = (
-    "test_fairness test_at_rest test_spawn test_go_sched test_parallel test_lock_os_thread test_gomaxprocs test_runs"
+    "test_fairness test_at_rest test_spawn test_go_sched test_parallel test_lock_os_thread test_gomaxprocs "
+    "test_border_storm test_runs"
 )
+_BORDER = "test_handles test_reach test_submit test_border_storm"
 _SYNC = "test_mutex test_at_rest test_waitgroup test_go_mutex test_go_waitgroup test_runs"
 TESTS = {  # in tests/semantics
     "chan": "test_chan test_at_rest test_go_chan test_runs",
     "select": "test_select test_at_rest test_go_select test_runs",
     "sema": _SYNC,
     "sync": _SYNC,
-    "runs": "test_at_rest test_runs test_go_sched test_spawn test_gomaxprocs test_stack",
+    "runs": f"test_at_rest test_runs {_BORDER} test_go_sched test_spawn test_gomaxprocs test_stack",
+    **dict.fromkeys(("lfstack", "handle", "reach", "futures", "cgocall"), _BORDER),
     "stack": "test_stack test_spawn test_runs",
 }
 UNITS = {  # in tests
