@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
+import random
 import re
+import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -297,3 +301,98 @@ def test_distinct_with_wrong_input(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, f"distinct.py: {tmp_path / 'none'}: No such file or directory\n")
     done = run_example("distinct.py")
     assert (done.returncode, done.stderr) == (1, "usage: gopark run examples/distinct.py FILE\n")
+
+
+# ---- words
+
+
+def most_frequent(data: bytes, most: int) -> str:
+    ranked = sorted(Counter(data.split()).items(), key=lambda pair: (-pair[1], pair[0]))
+    return "".join(f"{count:8} {word.decode(errors='replace')}\n" for word, count in ranked[:most])
+
+
+@pytest.mark.parametrize("procs", ["1", "2", "4"])
+def test_words_agrees_with_a_counter(tmp_path, procs):
+    rng = random.Random(int(procs))
+    vocabulary = [bytes(rng.choices(b"abcdefgh\xc3\xa9-.", k=rng.randrange(1, 12))) for _ in range(3000)]
+    texts = []
+    for size in (0, 1, 1_000, 200_000):
+        words = rng.choices(vocabulary, weights=range(1, 3001), k=size)
+        texts.append(b"".join(word + rng.choice((b" ", b"\n", b"\t\t", b" \r\n", b"\x0b\x0c")) for word in words))
+    texts.append(b"x" * (1 << 20))  # one word that is longer than a piece, and not ended
+    for i, text in enumerate(texts):
+        (tmp_path / f"{i}.txt").write_bytes(text)
+    files = sorted(tmp_path.iterdir())
+    done = run_example("words.py", 5000, *files, GOMAXPROCS=procs)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == most_frequent(b"\n".join(texts), 5000)
+
+
+def test_words_of_nothing_and_of_a_missing_file(tmp_path):
+    empty = tmp_path / "empty"
+    empty.write_bytes(b"")
+    assert run_example("words.py", empty).stdout == ""
+    missing = run_example("words.py", tmp_path / "missing")
+    assert missing.returncode == 1 and "missing: No such file or directory" in missing.stderr
+    assert "usage:" in run_example("words.py").stderr
+
+
+# ---- service
+
+
+def test_service_shows_itself():
+    done = run_example("service.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split(None, 1) for line in done.stdout.splitlines()]
+    assert lines == [
+        ["10", "4"],
+        ["1000", "168"],
+        ["200000", "17984"],
+        ["ten", "error: 'ten' is no number up to 100000000, and not 'stats'"],
+        ["stats", "3 requests, 18156 primes"],
+    ]
+
+
+def test_service_with_many_clients():
+    command = [sys.executable, "-m", "gopark", "run", EXAMPLES / "service.py", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            port = int(server.stdout.readline().rpartition(":")[2])
+            # the primes below 1, 101, 201 ..., by a sieve
+            limit = 20_000
+            sieve = np.ones(limit, np.bool_)
+            sieve[:2] = False
+            for d in range(2, 142):
+                sieve[d * d :: d] = False
+            below = np.concatenate([[0], sieve.cumsum()])
+
+            async def client(k: int) -> None:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                for n in range(k, limit, 2000):
+                    writer.write(f"{n}\n".encode())
+                    assert int(await reader.readline()) == below[n]
+                writer.close()
+
+            async def all_of_them() -> str:
+                await asyncio.gather(*(client(k) for k in range(1, 2000, 100)))
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(b"stats\n")
+                answer = (await reader.readline()).decode()
+                writer.close()
+                return answer
+
+            assert asyncio.run(all_of_them()).startswith("200 requests, ")
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.communicate(timeout=60)
+    assert server.returncode == 130
+
+
+# ---- pool
+
+
+def test_pool_agrees_with_numpy():
+    done = run_example("pool.py", 300, 2)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "300 signals" in done.stdout and "the same as NumPy's" in done.stdout
+    assert "usage:" in run_example("pool.py", "many").stderr
