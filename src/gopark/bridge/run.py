@@ -25,7 +25,7 @@ import threading
 import types as python_types
 from pathlib import Path
 
-from gopark.bridge import boot, report
+from gopark.bridge import boot, explain, report
 from gopark.compiler import cache, errpath, func, linetable
 from gopark.compiler.numba_api import (
     CPUDispatcher,
@@ -313,8 +313,11 @@ def run(fn, /, *args, **kwargs):
     _last.failure = _last.deadlock = None
     try:
         return CPUDispatcher.__call__(main, *bound.args, **bound.kwargs)
-    except errors.NumbaError:
-        raise
+    except explain.COMPILE_ERRORS as e:
+        if explain.full_tracebacks():
+            raise
+        raised = explain.shorten(e).with_traceback(None)
+        raised.__cause__ = raised.__context__ = None  # the compiler's steps to it
     except BaseException as e:
         failure, deadlock = _last.failure, _last.deadlock
         _last.failure = _last.deadlock = None
