@@ -68,6 +68,7 @@ from gopark.compiler.numba_api import (
     versions,
     void,
 )
+from gopark.compiler.returns import JoinReturns
 from gopark.compiler.structs import (
     Embedded,
     InlineArray,
@@ -376,9 +377,8 @@ class _CalleeCompiler(CompilerBase):
         pm.add_pass_after(_Twins, untyped_passes.IRProcessing)
         pm.add_pass_after(FindNames, untyped_passes.FindLiterallyCalls)
         pm.add_pass_after(_Refuse, typed_passes.NopythonTypeInference)
-        pm.passes = [
-            (_GoLowering, text) if step is typed_passes.NativeLowering else (step, text) for step, text in pm.passes
-        ]
+        ours = {untyped_passes.TranslateByteCode: JoinReturns, typed_passes.NativeLowering: _GoLowering}
+        pm.passes = [(ours.get(step, step), text) for step, text in pm.passes]
         pm._finalized = False
         pm.finalize()
         return [pm]
