@@ -587,7 +587,7 @@ def recv_without_channel():
         (no_label, (), ["every case has a label"]),
         (no_case, (), ["'a' is go.recv(ch) or go.send(ch, value)"]),
         (default_is_no_flag, (), ["default", "True or False"]),
-        (wrong_type_sent, (), ["cannot send", "chan(int64)"]),
+        (wrong_type_sent, (), ["cannot send", "chan(int)"]),
         (recv_of_a_number, (), ["go.recv(ch) takes a channel"]),
         (recv_without_channel, (), ["go.recv(ch) takes a channel"]),
     ],
@@ -900,7 +900,7 @@ def of_two_arguments():
     [
         (
             of_a_channel,
-            r"takes a go.List of channels, or a tuple (.*) such as \(a, b, c\), not chan\(int64\)",
+            r"takes a go.List of channels, or a tuple (.*) such as \(a, b, c\), not chan\(int\)",
         ),
         (of_a_mix, r"the channels carry different types (?s:.*)go.select\(label=go.recv\(ch\), ...\) takes a mix"),
         (of_nothing, "takes a go.List of channels, or a tuple of one or more"),

@@ -479,7 +479,7 @@ def spawns_what_does_not_compile():
         (spawns_nothing, ["which function"]),
         (too_few, ["go.spawn(double", "'n'"]),
         (too_many, ["go.spawn(double", "many"]),
-        (unknown_keyword, ["go.spawn(double", "'m'"]),
+        (unknown_keyword, ["do not fit the parameters (n)", "go.spawn(double, m=1)"]),
         (twice_given, ["go.spawn(double", "'n'"]),
         (spawns_what_does_not_compile, ["nothing", "does_not_compile"]),
     ],

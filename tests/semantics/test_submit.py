@@ -215,3 +215,13 @@ def test_what_is_refused():
         go.submit(len, 1)
     with pytest.raises(TypeError, match=r"go\.submit\(square, \.\.\.\): missing a required argument: 'n'"):
         go.submit(square)
+
+
+@go.func
+def does_not_compile(n):
+    return n + "x"
+
+
+def test_a_compile_error_is_raised_at_once():
+    with pytest.raises(Exception, match=r"test_submit\.py:\d+: int \+ str is not supported in compiled code"):
+        go.submit(does_not_compile, 1)

@@ -16,8 +16,8 @@ import concurrent.futures
 import itertools
 import threading
 
-from gopark.bridge import boot, handles, report
-from gopark.bridge.run import Description, Wrappers, emit_run_field, explain, prepare
+from gopark.bridge import boot, explain, handles, report
+from gopark.bridge.run import Description, Wrappers, compile_error, emit_run_field, outcome, prepare
 from gopark.compiler import func
 from gopark.compiler.numba_api import callconv, cgutils, const, extern, i8p, i32, i64, lir, types
 from gopark.compiler.structs import holds_pointers
@@ -180,7 +180,7 @@ class _Server:
         try:
             result = submitted.wrappers.entries[1](run)
         except BaseException as e:
-            raised = explain(e, failure, submitted.deadlock) if failure is not None else e
+            raised = outcome(e, failure, submitted.deadlock) if failure is not None else e
         future = submitted.future
         if not future.set_running_or_notify_cancel():
             return
@@ -204,9 +204,17 @@ def submit(fn, /, *args, **kwargs) -> Future:
     """
     bound = prepare(fn, "go.submit", args, kwargs)
     arguments = (*bound.args, *bound.kwargs.values())
-    future = Future()
-    _server.start(_Submitted(future, _wrappers(fn, arguments), arguments))
-    return future
+    try:
+        wrappers = _wrappers(fn, arguments)
+    except explain.COMPILE_ERRORS as e:
+        if explain.full_tracebacks():
+            raise
+        raised = compile_error(e)
+    else:
+        future = Future()
+        _server.start(_Submitted(future, wrappers, arguments))
+        return future
+    raise raised
 
 
 def _wrappers(fn, arguments) -> Wrappers:

@@ -25,7 +25,7 @@ import threading
 import types as python_types
 from pathlib import Path
 
-from gopark.bridge import boot, handles, report, values
+from gopark.bridge import boot, explain, handles, report, values
 from gopark.compiler import cache, errpath, func, linetable
 from gopark.compiler.numba_api import (
     CPUDispatcher,
@@ -356,14 +356,16 @@ def run(fn, /, *args, **kwargs):
     _last.failure = _last.deadlock = None
     try:
         return CPUDispatcher.__call__(main, *bound.args, **bound.kwargs)
-    except errors.NumbaError:
-        raise
+    except explain.COMPILE_ERRORS as e:
+        if explain.full_tracebacks():
+            raise
+        raised = compile_error(e)
     except BaseException as e:
         failure, deadlock = _last.failure, _last.deadlock
         _last.failure = _last.deadlock = None
         if failure is None:
             raise
-        raised = explain(e, failure, deadlock)
+        raised = outcome(e, failure, deadlock)
     try:
         raise raised
     finally:
@@ -388,7 +390,14 @@ def prepare(fn, caller: str, args: tuple, kwargs: dict) -> inspect.BoundArgument
     return bound
 
 
-def explain(e, failure, deadlock):
+def compile_error(e):
+    """A compile error as the caller should see it."""
+    raised = explain.shorten(e).with_traceback(None)
+    raised.__cause__ = raised.__context__ = None  # the compiler's steps to it
+    return raised
+
+
+def outcome(e, failure, deadlock):
     """The exception as the caller should see it."""
     if failure.code == EXIT_DEADLOCK:
         return DeadlockError(deadlock or "all goroutines are asleep - deadlock!")

@@ -33,6 +33,7 @@ import numpy as np
 
 from gopark.compiler import abi, asm_amd64, bind, cache, errpath, externs, funcinfo, image, linetable, lower, wbcheck
 from gopark.compiler.linetable import CodeMap, ModuleList
+from gopark.compiler.names import FindNames
 from gopark.compiler.numba_api import (
     CPU,
     READ_ONLY,
@@ -70,6 +71,7 @@ from gopark.compiler.numba_api import (
     versions,
     void,
 )
+from gopark.compiler.returns import JoinReturns
 from gopark.compiler.structs import (
     Embedded,
     InlineArray,
@@ -380,10 +382,10 @@ class _CalleeCompiler(CompilerBase):
     def define_pipelines(self):
         pm = DefaultPassBuilder.define_nopython_pipeline(self.state, "gopark")
         pm.add_pass_after(_Twins, untyped_passes.IRProcessing)
+        pm.add_pass_after(FindNames, untyped_passes.FindLiterallyCalls)
         pm.add_pass_after(_Refuse, typed_passes.NopythonTypeInference)
-        pm.passes = [
-            (_GoLowering, text) if step is typed_passes.NativeLowering else (step, text) for step, text in pm.passes
-        ]
+        ours = {untyped_passes.TranslateByteCode: JoinReturns, typed_passes.NativeLowering: _GoLowering}
+        pm.passes = [(ours.get(step, step), text) for step, text in pm.passes]
         pm._finalized = False
         pm.finalize()
         return [pm]
@@ -891,6 +893,8 @@ def func(py_func=None, **options):
             raise TypeError(f"@go.func decorates a plain function; {f.__name__} is compiled already: take @njit off")
         if not inspect.isfunction(f):
             raise TypeError(f"@go.func decorates a function, not {f!r}")
+        if inspect.iscoroutinefunction(f) or inspect.isasyncgenfunction(f):
+            raise TypeError(f"@go.func: {f.__name__} is an `async def`; write `def`: a goroutine waits without await")
         cached = options.get("cache", True)
         given = {k: v for k, v in options.items() if k != "cache"}
         made = GoDispatcher(f, targetoptions=_options(given), pipeline_class=_FunctionCompiler)

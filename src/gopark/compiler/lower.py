@@ -27,6 +27,7 @@ from __future__ import annotations
 import operator
 
 from gopark.compiler import abi, asm_amd64, funcinfo, linetable
+from gopark.compiler.names import did_you_mean
 from gopark.compiler.numba_api import (
     NULL,
     AbstractTemplate,
@@ -304,8 +305,11 @@ def field_type(ref: Ref, name: str):
     """The type of the field as it lies in memory. TypingError if there is none."""
     found = ref.struct.fields.get(name)
     if found is None:
-        known = ", ".join(ref.struct.fields) or "none"
-        raise errors.TypingError(f"struct {ref.struct.__name__} has no field {name!r} (fields: {known})")
+        fields = ref.struct.fields
+        raise errors.TypingError(
+            f"struct {ref.struct.__name__} has no field {name!r} (fields: {', '.join(fields) or 'none'})"
+            f"{did_you_mean(name, fields)}"
+        )
     return found[1]
 
 
@@ -327,7 +331,10 @@ class _Fields(AttributeTemplate):
         if name in methods:
             return types.BoundFunction(methods[name], ref)
         if methods and mode_being_typed(self.context) == USER:  # its fields are the runtime's business
-            raise errors.TypingError(f"{ref.struct.__name__} has no method {name!r} (there are {', '.join(methods)})")
+            raise errors.TypingError(
+                f"{ref.struct.__name__} has no method {name!r} (there are {', '.join(methods)})"
+                f"{did_you_mean(name, methods)}"
+            )
         return value_of_field(field_type(ref, name))
 
 

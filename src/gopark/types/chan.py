@@ -10,6 +10,7 @@ import operator
 import types as python_types
 
 from gopark.compiler import abi, lower, structs
+from gopark.compiler.names import did_you_mean
 from gopark.compiler.numba_api import (
     AbstractTemplate,
     AttributeTemplate,
@@ -189,7 +190,8 @@ def element_type(ty):
         return structs.PLAIN[ty.typing_key]
     if isinstance(ty, types.Function) and ty.typing_key is str:
         return types.unicode_type
-    raise errors.TypingError(f"go.chan(type, capacity): {ty} names no element type")
+    first = "; the type comes first, then the capacity" if isinstance(ty, types.Integer) else ""
+    raise errors.TypingError(f"go.chan(type, capacity): {ty} names no element type{first}")
 
 
 def chan(element, cap: int = 0):
@@ -297,9 +299,8 @@ class _ChanAttributes(AttributeTemplate):
         return types.int64
 
     def generic_resolve(self, channel, name):
-        raise errors.TypingError(
-            f"{channel} has no {name!r}; there are send, recv, recv_ok, try_send, try_recv, close and cap"
-        )
+        known = ("send", "recv", "recv_ok", "try_send", "try_recv", "close", "cap")
+        raise errors.TypingError(f"{channel} has no {name!r} (there are {', '.join(known)}){did_you_mean(name, known)}")
 
 
 def element_slot(context, b, ty):

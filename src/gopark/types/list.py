@@ -13,6 +13,7 @@ from __future__ import annotations
 import operator
 
 from gopark.compiler import lower, structs
+from gopark.compiler.names import did_you_mean
 from gopark.compiler.numba_api import (
     AbstractTemplate,
     AttributeTemplate,
@@ -272,7 +273,9 @@ class _ListAttributes(AttributeTemplate):
     def generic_resolve(self, ty, name):
         if name in _METHODS:
             return None  # an overload, below
-        raise errors.TypingError(f"{ty} has no {name!r}; there are {', '.join(_METHODS)}")
+        raise errors.TypingError(
+            f"{ty} has no {name!r} (there are {', '.join(_METHODS)}){did_you_mean(name, _METHODS)}"
+        )
 
 
 @lower_builtin("go.list.append", ListType, types.Any)

@@ -44,6 +44,19 @@ def _dispatcher_of(ty):
     return ty.dispatcher if isinstance(ty, types.Dispatcher) else None
 
 
+def _given(dispatcher, ty) -> str:
+    """What was given to go.spawn in place of a go function, and what to write for it."""
+    if dispatcher is None:
+        return f"{ty}: write go.spawn(f, x), not go.spawn(f(x))"
+    name = dispatcher.py_func.__qualname__
+    if "<locals>" in name:
+        return (
+            f"{name.rpartition('.')[2]}, which is made inside of a go function: write it at the level of the module, "
+            f"decorated with @go.func, and give it what it needs as arguments"
+        )
+    return f"{name}, which is compiled by @njit: decorate it with @go.func instead"
+
+
 @infer_global(spawn)
 class _Spawn(AbstractTemplate):
     def generic(self, args, kws):
@@ -52,9 +65,8 @@ class _Spawn(AbstractTemplate):
             raise errors.TypingError("go.spawn(f, ...): which function?")
         dispatcher = _dispatcher_of(args[0])
         if not isinstance(dispatcher, func.GoDispatcher) or isinstance(dispatcher, func.Twin):
-            name = getattr(dispatcher, "__name__", None)
-            what = f"{name}, which is compiled by @njit" if name else str(args[0])
-            raise errors.TypingError(f"go.spawn takes a function decorated with @go.func, got {what}")
+            given = _given(dispatcher, args[0])
+            raise errors.TypingError(f"go.spawn takes a function decorated with @go.func, got {given}")
         given = tuple(types.unliteral(a) for a in args[1:])
         for a in (*given, *kws.values()):
             lower.refuse_interior(a, f"giving it to a goroutine ({dispatcher.__name__})")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 
 from gopark.compiler import abi, asm_amd64, funcinfo, lower, structs
+from gopark.compiler.names import did_you_mean
 from gopark.compiler.numba_api import (
     cgutils,
     const,
@@ -112,7 +113,9 @@ def _constructor_type(cls: StructClass, context, args, kws):
     given = dict(zip(fields, args, strict=False))
     for key, ty in kws.items():
         if key not in fields:
-            raise errors.TypingError(f"{name}() has no field {key!r} (fields: {', '.join(fields)})")
+            raise errors.TypingError(
+                f"{name}() has no field {key!r} (fields: {', '.join(fields)}){did_you_mean(key, fields)}"
+            )
         if key in given:
             raise errors.TypingError(f"{name}() got a value for {key!r} twice")
         given[key] = ty
