@@ -89,9 +89,8 @@ class Entry(NamedTuple):
     """One symbol's class and the reason for it.
 
     `bound` is the function of the runtime that takes the place of one of class RUNTIME. Of a symbol that is refused,
-    `wrote` names the construct in the user's source that leads to it, where that can be
-    told, and `remedy` says what to do where there is better advice than "call it from Python". `reason` reads on after
-    a colon: "it is ...".
+    `wrote` names the construct in the user's source that leads to it, where that can be told, and `remedy` says what to
+    do where there is better advice than "call it from Python". `reason` reads on after a colon: "it is ...".
     """
 
     cls: Class
