@@ -23,6 +23,7 @@ from gopark.compiler import abi, lower, structs
 from gopark.compiler.numba_api import NativeValue, box, i8p, i64, size_and_alignment, typeof_impl, unbox
 from gopark.compiler.structs import ADDRESS, KEEPER, Embedded, Held, InlineArray, Instance, Pointer, ensure_descriptor
 from gopark.errors import ClosedChannelError
+from gopark.runtime import cgocall
 from gopark.runtime.cgocall import NOMEMORY, Call
 from gopark.runtime.chan import CLOSED, DONE, ENDED, WOULDBLOCK, MaxElem
 from gopark.runtime.runtime2 import Handle, Run
@@ -39,10 +40,10 @@ _LONG = 1 << 62  # nanoseconds
 class _Operation:
     """One Call of the runtime: filled in, performed, looked at."""
 
-    def __init__(self, name: str, obj: int = 0, ty=None, kind: str = "value", count: int = 1):
+    def __init__(self, op: int, obj: int = 0, ty=None, kind: str = "value", count: int = 1):
         self._state = boot.boot()
         self._call = (ctypes.c_int64 * (Call.size // 8))()
-        self._put("fn", self._state.image.address[f"go.{name}"])
+        self._put("op", op)
         self._put("object", obj)
         self._put("count", count)
         if ty is not None:
@@ -179,7 +180,7 @@ def _construct(cls, args: tuple, kwargs: dict) -> Instance:
             raise TypeError(f"{name}() got a value for {key!r} twice")
         given[key] = value
     ty = Pointer(cls)
-    operation = _Operation("callnew", ty=ty, kind="object")
+    operation = _Operation(cgocall.NEW, ty=ty, kind="object")
     for key, value in given.items():
         values.refuse_unhandled(fields[key], f"{name}.{key}") if value is not None else None
         values.pack(fields[key], value, operation.at + cls.fields[key][0], f"{name}.{key}")
@@ -224,7 +225,7 @@ def _get(handle: Instance, name: str):
         known = _known.get((ty, address))
         if known is not None:
             return known
-    operation = _Operation("callload", at, ty)
+    operation = _Operation(cgocall.LOAD, at, ty)
     operation.perform()
     return operation.value(ty)
 
@@ -238,7 +239,7 @@ def _set(handle: Instance, name: str, value) -> None:
         values.refuse_unhandled(ty, where)
     at = address_of(handle) + offset
     if structs.holds_pointers(ty):
-        operation = _Operation("callstore", at, ty)
+        operation = _Operation(cgocall.STORE, at, ty)
         values.pack(ty, value, operation.at, where)
         operation.perform()
     else:
@@ -277,21 +278,21 @@ def _brief(handle: Instance, name: str, ty) -> str:
 
 def _lock_mutex(mutex: Instance, timeout: float | None = None) -> None:
     """Lock it; TimeoutError if that takes longer than `timeout` seconds. Blocks with the GIL released."""
-    _waited(mutex, "calllock", "lock", timeout)
+    _waited(mutex, cgocall.LOCK, "lock", timeout)
 
 
 def _try_lock(mutex: Instance) -> bool:
     """Lock it if it is free; whether it was."""
-    return _Operation("calllock", address_of(mutex), count=0).perform() != 0
+    return _Operation(cgocall.TRYLOCK, address_of(mutex)).perform() != 0
 
 
 def _unlock(mutex: Instance) -> None:
-    if _Operation("callunlock", address_of(mutex)).perform() == MISUSE:
+    if _Operation(cgocall.UNLOCK, address_of(mutex)).perform() == MISUSE:
         raise RuntimeError("sync: unlock of unlocked mutex")
 
 
 def _add(group: Instance, n: int) -> None:
-    if _Operation("callgroupadd", address_of(group), count=operator.index(n)).perform() == MISUSE:
+    if _Operation(cgocall.GROUPADD, address_of(group), count=operator.index(n)).perform() == MISUSE:
         raise RuntimeError("sync: negative WaitGroup counter")
 
 
@@ -301,13 +302,13 @@ def _done(group: Instance) -> None:
 
 def _wait(group: Instance, timeout: float | None = None) -> None:
     """Wait until the counter is 0; TimeoutError if that takes longer than `timeout` seconds. The GIL is released."""
-    _waited(group, "callgroupwait", "wait", timeout)
+    _waited(group, cgocall.GROUPWAIT, "wait", timeout)
 
 
-def _waited(handle: Instance, operation: str, name: str, timeout) -> None:
+def _waited(handle: Instance, op: int, name: str, timeout) -> None:
     what = f"{type(handle).__name__}.{name}"
     _check_timeout(timeout, what)
-    if _Operation(operation, address_of(handle)).perform(timeout) == ENDED:
+    if _Operation(op, address_of(handle)).perform(timeout) == ENDED:
         raise TimeoutError(f"{what}: not within {timeout} seconds")
 
 
@@ -349,7 +350,7 @@ class Channel(values.Channel):
         _check_timeout(timeout, "send")
         if value is not None:
             values.refuse_unhandled(ty, "send")
-        operation = _Operation("callsend", address_of(self), ty, count=int(timeout != 0))
+        operation = _Operation(cgocall.SEND, address_of(self), ty, count=int(timeout != 0))
         values.pack(ty, value, operation.at, f"send on {values.name_of(self.type)}")
         result = operation.perform(timeout or None)
         if result == CLOSED:
@@ -376,13 +377,13 @@ class Channel(values.Channel):
         ty = self.type.dtype
         _check_timeout(timeout, "recv")
         values.refuse_unhandled(ty, "recv")
-        operation = _Operation("callrecv", address_of(self), ty, count=int(timeout != 0))
+        operation = _Operation(cgocall.RECV, address_of(self), ty, count=int(timeout != 0))
         result = operation.perform(timeout or None)
         return (None if result == ENDED else operation.value(ty)), result
 
     def close(self) -> None:
         """No more values will be sent. ClosedChannelError if it is closed already."""
-        if _Operation("callclose", address_of(self)).perform() == CLOSED:
+        if _Operation(cgocall.CLOSE, address_of(self)).perform() == CLOSED:
             raise ClosedChannelError("close of closed channel")
 
     def __len__(self) -> int:
@@ -421,7 +422,7 @@ def _make_channel(element, cap: int) -> Channel:
     count = operator.index(cap)
     if count < 0:
         raise ValueError("go.chan: the capacity is negative")
-    operation = _Operation("callmakechan", ty=ty, count=count)
+    operation = _Operation(cgocall.MAKECHAN, ty=ty, count=count)
     if count >= _LONG or operation.perform() == NOMEMORY:
         _out_of_memory(count * size_and_alignment(ty)[0])
     ((address, (entry,)),) = operation.given().items()

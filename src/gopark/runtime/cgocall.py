@@ -22,7 +22,7 @@ callstart, callwait and callstop run on Python threads, without a P. The operati
 
 from __future__ import annotations
 
-from gopark.compiler.image import NO_P, WITH_P, fn
+from gopark.compiler.image import NO_P, fn
 from gopark.compiler.structs import Embed, struct
 from gopark.runtime.chan import ENDED, chanrecv, chansend, closechan, makechan
 from gopark.runtime.handle import changed, newhandle
@@ -45,12 +45,29 @@ from gopark.runtime.sync import (
     waitgroupwait,
 )
 
+# What Python may ask for. `type` describes a value that lies at `elem`, and `object` says on what; `count` is 0 for a
+# send or receive that does not wait.
+(
+    NEW,  # an object of the type, a copy of the image at elem
+    LOAD,  # copy the value at object to elem
+    STORE,  # copy the value at elem to object
+    MAKECHAN,  # a channel with room for count
+    SEND,
+    RECV,
+    CLOSE,
+    LOCK,
+    TRYLOCK,
+    UNLOCK,
+    GROUPADD,  # count
+    GROUPWAIT,
+) = range(12)
+
 NOMEMORY = -2  # beside what the operations report themselves
 
 
 @struct(notinheap=True)
 class Call:
-    fn: int  # the operation: one of those below
+    op: int  # the operation
     object: Memory  # on what: a channel, an object or a value inside one
     type: Type  # of the object to make, or of the element
     elem: int  # address of the element, or of the image of the object
@@ -100,7 +117,7 @@ def callstart(call: int, ns: int) -> int:
     changed()
     c = ptr(Call, call)
     c.started = 1
-    starthelper(c, c.fn)
+    starthelper(c, funcaddr(callhelper, "entry"))
     return callwait(call, ns)
 
 
@@ -184,121 +201,79 @@ def callstopper(a: int):
     notewakeup(c.over)
 
 
-# ---- the operations, each a helper's function
-
-
-@fn(inline=False, entered=WITH_P)
-def callnew(a: int):
-    """Make an object of `type`, a copy of the image at `elem`."""
+@fn(inline=False)
+def callhelper(a: int):
+    """The helper behind callstart."""
     c = callbegin(a)
-    if c is None:
-        return
+    if c is not None:
+        callend(c, perform(c))
+
+
+# ---- the operations
+
+
+@fn(inline=False)
+def perform(c: Call) -> int:
+    """What Python asked for; the result is the operation's own."""
+    op = c.op
+    if op == NEW:
+        return new(c)
+    if op == LOAD:
+        memmove(c.elem, addr(c.object), c.type.size)
+        holdpointers(c, c.type, c.elem)
+        return 1
+    if op == STORE:
+        typedmemmove(c.type, addr(c.object), c.elem)
+        return 1
+    if op == MAKECHAN:
+        return newchan(c)
+    if op == SEND:
+        return chansend(ptr(Hchan, addr(c.object)), c.elem, c.count != 0)
+    if op == RECV:
+        return receive(c)
+    if op == CLOSE:
+        return closechan(ptr(Hchan, addr(c.object)))
+    return performsync(c)
+
+
+@fn
+def performsync(c: Call) -> int:
+    op = c.op
+    mutex = ptr(MutexAt, addr(c.object)).value
+    group = ptr(WaitGroupAt, addr(c.object)).value
+    if op == LOCK:
+        return mutexlock(mutex)
+    if op == TRYLOCK:
+        return 1 if mutextrylock(mutex) else 0
+    if op == UNLOCK:
+        return mutexunlock(mutex)
+    if op == GROUPADD:
+        return waitgroupadd(group, c.count)
+    return waitgroupwait(group)
+
+
+@fn
+def new(c: Call) -> int:
     o = newobject(c.type)
     if o is None:
-        callend(c, NOMEMORY)
-        return
+        return NOMEMORY
     typedmemmove(c.type, addr(o), c.elem)
     c.held = newhandle(o)
-    callend(c, 1)
+    return 1
 
 
-@fn(inline=False, entered=WITH_P)
-def callload(a: int):
-    """Copy the value of `type` that lies at `object` to `elem`."""
-    c = callbegin(a)
-    if c is None:
-        return
-    memmove(c.elem, addr(c.object), c.type.size)
-    holdpointers(c, c.type, c.elem)
-    callend(c, 1)
-
-
-@fn(inline=False, entered=WITH_P)
-def callstore(a: int):
-    """Copy the value of `type` at `elem` to `object`."""
-    c = callbegin(a)
-    if c is None:
-        return
-    typedmemmove(c.type, addr(c.object), c.elem)
-    callend(c, 1)
-
-
-@fn(inline=False, entered=WITH_P)
-def callmakechan(a: int):
-    """Make a channel of `type` with room for `count`."""
-    c = callbegin(a)
-    if c is None:
-        return
+@fn
+def newchan(c: Call) -> int:
     made = makechan(c.type, c.count)
     if made is None:
-        callend(c, NOMEMORY)
-        return
+        return NOMEMORY
     c.held = newhandle(ptr(Memory, addr(made)))
-    callend(c, 1)
+    return 1
 
 
-@fn(inline=False, entered=WITH_P)
-def callsend(a: int):
-    """Send the value of `type` at `elem`; if `count` is 0, only if that is possible at once."""
-    c = callbegin(a)
-    if c is None:
-        return
-    callend(c, chansend(ptr(Hchan, addr(c.object)), c.elem, c.count != 0))
-
-
-@fn(inline=False, entered=WITH_P)
-def callrecv(a: int):
-    """Receive a value of `type` into `elem`; if `count` is 0, only if there is one at once."""
-    c = callbegin(a)
-    if c is None:
-        return
+@fn
+def receive(c: Call) -> int:
     result = chanrecv(ptr(Hchan, addr(c.object)), c.elem, c.count != 0)
-    if result >= 0:
+    if result != ENDED:
         holdpointers(c, c.type, c.elem)
-    callend(c, result)
-
-
-@fn(inline=False, entered=WITH_P)
-def callclose(a: int):
-    c = callbegin(a)
-    if c is None:
-        return
-    callend(c, closechan(ptr(Hchan, addr(c.object))))
-
-
-@fn(inline=False, entered=WITH_P)
-def calllock(a: int):
-    """Lock a Mutex; if `count` is 0, only if it is free."""
-    c = callbegin(a)
-    if c is None:
-        return
-    m = ptr(MutexAt, addr(c.object)).value
-    if c.count != 0:
-        callend(c, mutexlock(m))
-    else:
-        callend(c, 1 if mutextrylock(m) else 0)
-
-
-@fn(inline=False, entered=WITH_P)
-def callunlock(a: int):
-    c = callbegin(a)
-    if c is None:
-        return
-    callend(c, mutexunlock(ptr(MutexAt, addr(c.object)).value))
-
-
-@fn(inline=False, entered=WITH_P)
-def callgroupadd(a: int):
-    """Add `count` to a WaitGroup."""
-    c = callbegin(a)
-    if c is None:
-        return
-    callend(c, waitgroupadd(ptr(WaitGroupAt, addr(c.object)).value, c.count))
-
-
-@fn(inline=False, entered=WITH_P)
-def callgroupwait(a: int):
-    c = callbegin(a)
-    if c is None:
-        return
-    callend(c, waitgroupwait(ptr(WaitGroupAt, addr(c.object)).value))
+    return result
