@@ -164,8 +164,8 @@ def t_pokeruns():
 
 
 @fn(entered=NO_P)
-def t_claimended(mp: int, gp: int):
-    claimended(ptr(G, gp), ptr(G, gp).goid)
+def t_claimended(mp: int, gp: int, goid: int):
+    claimended(ptr(G, gp), goid)
 
 
 # ---- stack.py

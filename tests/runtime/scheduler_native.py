@@ -25,7 +25,7 @@ _TO_MP = "os_linux lock_futex panic audit symtab traceback persistent hooks mbar
 UNIT = "tests.runtime.scheduler_unit"
 IMAGES = {  # units of the runtime, and of tests
     "mp": (_TO_MP, UNIT, "tests.runtime.threads_unit"),
-    "runs": (f"{_TO_MP} signal rand proc runs", UNIT, "tests.runtime.proc_unit"),
+    "runs": (f"{_TO_MP} signal rand proc lfstack handle reach runs", UNIT, "tests.runtime.proc_unit"),
 }
 _image = "mp"  # what this process loads
 

@@ -43,7 +43,7 @@ from gopark.runtime.prims import (
     store,
     xadd,
 )
-from gopark.runtime.runq import globrunqget, globrunqput, runqempty, runqget, runqput, runqsteal
+from gopark.runtime.runq import globrunqget, globrunqput, globrunqputhead, runqempty, runqget, runqput, runqsteal
 from gopark.runtime.runtime2 import G, M, Mcache, P, sched
 from gopark.runtime.stack import stackinit
 
@@ -92,6 +92,13 @@ def t_runqsteal(pp: int, victim: int, stealnext: int) -> int:
 def t_globrunqput(gp: int):
     lock(sched.lock)
     globrunqput(ptr(G, gp))
+    unlock(sched.lock)
+
+
+@fn(entered=NO_P)
+def t_globrunqputhead(gp: int):
+    lock(sched.lock)
+    globrunqputhead(ptr(G, gp))
     unlock(sched.lock)
 
 

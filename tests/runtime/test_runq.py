@@ -38,7 +38,8 @@ class Queues:
         self.next: list[int] = [0] * PROCS
         self.ps = [new("P", id=i) for i in range(PROCS)]
         s = sched()
-        s.runqhead = s.runqtail = s.runqsize = 0
+        s.runqhead = s.runqtail = s.runqsize = s.urgent = 0
+        self.urgent = 0
         s.gomaxprocs = PROCS
 
     # -- operations
@@ -93,6 +94,13 @@ class Queues:
             native().t_globrunqput(gp)
             self.global_.append(gp)
 
+    def put_urgent(self, count: int):
+        for _ in range(min(count, len(self.free))):
+            gp = self.free.pop(0)
+            native().t_globrunqputhead(gp)
+            self.global_.insert(0, gp)
+            self.urgent += 1
+
     def get_global(self, p: int, most: int):
         """More than one at a time is taken only by a P whose own ring is empty."""
         if self.ring[p] and most != 1:
@@ -100,6 +108,9 @@ class Queues:
         got = native().t_globrunqget(self.ps[p].address, most)
         size = len(self.global_)
         share = min(size, size // PROCS + 1, most or size, HALF)
+        if self.urgent:
+            share = 1
+            self.urgent -= 1
         batch, self.global_ = self.global_[:share], self.global_[share:]
         wanted = batch.pop(0) if batch else 0
         self.ring[p] += batch
@@ -116,7 +127,7 @@ class Queues:
     def agree(self):
         s = sched()
         assert linked(s.runqhead, "G") == self.global_
-        assert s.runqsize == len(self.global_)
+        assert (s.runqsize, s.urgent) == (len(self.global_), self.urgent)
         assert s.runqtail == (self.global_[-1] if self.global_ else 0)
         for p, ring, following in zip(self.ps, self.ring, self.next, strict=True):
             assert [p.word("runq", i % RING).value for i in range(p.runqhead, p.runqtail)] == ring
@@ -132,6 +143,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("get"), ps, st.sampled_from([1, 2, 50, HALF])),
     st.tuples(st.just("steal"), ps, flags),
     st.tuples(st.just("put_global"), st.sampled_from([1, 2, 5, 300])),
+    st.tuples(st.just("put_urgent"), st.sampled_from([1, 2, 5])),
     st.tuples(st.just("get_global"), ps, st.sampled_from([0, 1, 2, 10])),
 )
 

@@ -154,7 +154,7 @@ def meanwhile(gp, l, change):
     Returns when it is done. It is made again if the thread came too late to see how the G was before."""
     while True:
         l.key, gp.waitlock = 1, l.address
-        thread = threading.Thread(daemon=True, target=native().t_claimended, args=(0, gp.address))
+        thread = threading.Thread(daemon=True, target=native().t_claimended, args=(0, gp.address, gp.goid))
         thread.start()
         time.sleep(0.05)
         late = change()
@@ -172,7 +172,7 @@ def meanwhile(gp, l, change):
 def test_who_waits_for_nothing_is_left_alone():
     """Its stack was given back meanwhile, and reads as zeros but for the status."""
     gp = new("G", atomicstatus=GWAITING)
-    native().t_claimended(0, gp.address)
+    native().t_claimended(0, gp.address, gp.goid)
     assert (gp.atomicstatus, gp.ended) == (GWAITING, 0)
 
 
@@ -187,6 +187,15 @@ def test_who_waits_for_something_else_by_now_is_left_alone():
 
     meanwhile(gp, first, parks_elsewhere)
     assert (gp.atomicstatus, gp.ended) == (GWAITING, 0)
+
+
+@in_worker_with_runs
+def test_another_goroutine_in_the_same_place_is_left_alone():
+    """The one that was meant has ended; who has its G now waits under the same lock."""
+    l = new("Mutex")
+    gp = new("G", atomicstatus=GWAITING, goid=8, waitlock=l.address)
+    native().t_claimended(0, gp.address, 7)
+    assert (gp.atomicstatus, gp.ended, l.key) == (GWAITING, 0, 0)
 
 
 @in_worker_with_runs
