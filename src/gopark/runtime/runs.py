@@ -40,7 +40,7 @@ mean that between them all of them were parked at once, and nobody was left to w
 * R6  A Run is reused, so nobody may come too late: runfree waits for the helpers that were sent to stop it.
 
 lookrun, runstart, runwait, runstop, runfree and pokeruns run on Python threads or Ms without a P: setters, reason
-allruns. endrun, runexit need a P.
+allruns (handles.all for what Python holds). endrun, runexit need a P.
 """
 
 from __future__ import annotations
