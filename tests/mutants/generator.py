@@ -34,10 +34,7 @@ from pathlib import Path
 from tests.mutants.rechecks import RECHECKS
 
 PACKAGE = Path(importlib.util.find_spec("gopark").origin).parent
-FILES = (
-    *("proc", "mp", "runq", "chan", "select", "sema", "sync", "runs", "stack", "lock_futex"),
-    *("lfstack", "handle", "reach", "futures", "cgocall"),
-)
+FILES = ("proc", "mp", "runq", "chan", "select", "sema", "sync", "runs", "stack", "lock_futex")
 
 # the atomic primitives: compare and swap -> the store and the load of the same kind
 CAS = {"cas": ("store", "load"), "lockcas": ("lockstore", "lockload")}

@@ -396,30 +396,6 @@ RECHECKS |= {
         ("load(run, 'stoppers') != 0", NO, "does not wait for who was sent to stop it"),
         ("drophandle(addr(h))", "pass", "a result that nobody takes is held for ever"),
     ),
-    # ---- the border
-    "handle.freedropped": (("h.obj = None", "pass", "a handle that was let go keeps its object"),),
-    "handle.drophandle": (("store(h, 'held', 0)", "pass", "a handle that was let go counts as held"),),
-    "cgocall.callbegin": (("load(c, 'stopped') != 0", NO, "a Call that was stopped is performed"),),
-    "cgocall.callend": (("store(c, 'gp', None)", "pass", "whoever is that G next is stopped"),),
-    "cgocall.callstopper": (
-        ("claimended(gp, c.goid)", "pass", "a parked helper is not woken"),
-        ("load(c.done, 'key') == 0", NO, "does not wait for the helper"),
-    ),
-    "cgocall.callstop": (("store(c, 'stopped', 1)", "pass", "a helper that comes late is not stopped"),),
-    "reach.pythonreaches": (
-        ("load(handles, 'count') == 0", YES, "handles do not count"),
-        ("load(handles, 'changes') != before", NO, "does not look whether the graph stood still"),
-    ),
-    "reach.walkhandles": (("load(h, 'held') != 0", YES, "handles that were let go count"),),
-    "reach.anywaits": (("load(gp, 'atomicstatus') == Gwaiting", YES, "looks at what runs"),),
-    "reach.scanvalue": (("ptrword(typ, i)", NO, "follows no pointer"),),
-    "reach.scan": (("kind == TT_ARRAY", NO, "takes arrays for objects"),),
-    "futures.futureslook": (
-        ("look == NOBODY", NO, "an empty run is dead"),
-        ("look == run.lastlook", YES, "one look is enough"),
-        ("not saved(run, look)", YES, "Python saves nobody"),
-        ("run.lastlook = look", "pass", "the look is not kept"),
-    ),
     "runs.lookps": (
         ("tick == load(pp, 'ticklooked')", YES, "wakes a thief for what switches"),
         ("slice == load(pp, 'slicelooked')", YES, "does not wait for a second look"),

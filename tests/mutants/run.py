@@ -70,7 +70,6 @@ TESTS = {  # in tests/semantics
     "sema": _SYNC,
     "sync": _SYNC,
     "runs": f"test_at_rest test_runs {_BORDER} test_go_sched test_spawn test_gomaxprocs test_stack",
-    **dict.fromkeys(("lfstack", "handle", "reach", "futures", "cgocall"), _BORDER),
     "stack": "test_stack test_spawn test_runs",
 }
 UNITS = {  # in tests

@@ -43,6 +43,10 @@ SURVIVORS: dict[str, str] = {
     "runs.newrun: the last look of another run is believed: run.lastlook = 0 -> pass": (
         "equal: looks are made of the numbers of goroutines, which no two runs share"
     ),
+    "proc.findrunnable: helpers wait like everybody: load(sched, 'urgent') != 0 -> False": (
+        "time: a Python thread waits for time slices of goroutines that compute"
+    ),
+    "* runs.newhelper: nobody makes room": "time: a helper waits for the end of a time slice",
     "* runs.preempted: yields before it leaves": "time: it yields, and leaves when it comes back",
     "runs.morestack: no look at the end of the run: if gp.run is not None and load(gp.run, 'ended') != 0:\n"
     "    return 1 -> pass": "time: it yields before it leaves",
