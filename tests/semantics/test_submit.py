@@ -126,6 +126,27 @@ def test_a_deadlock_beside_runs_that_go_on():
     assert busy.running() and busy.cancel()
 
 
+@go.func
+def computes_beside_waiters(stop):
+    nobody = go.chan(int)
+    for _ in range(20):
+        go.spawn(forwards, nobody, nobody)
+    while True:
+        _, ok = stop.try_recv()
+        if ok:
+            return 5
+        go.gosched()
+
+
+def test_one_that_computes_keeps_its_run_from_being_dead():
+    stop = go.chan(int)
+    future = go.submit(computes_beside_waiters, stop)
+    with pytest.raises(concurrent.futures.TimeoutError):
+        future.result(0.5)
+    stop.send(1)
+    assert future.result(PATIENCE) == 5
+
+
 def test_cancel_ends_the_run(procs):
     ch = go.chan(int)
     futures = [go.submit(endless, ch) for _ in range(10)]
