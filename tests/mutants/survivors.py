@@ -50,7 +50,6 @@ SURVIVORS: dict[str, str] = {
     "* runs.preempted: yields before it leaves": "time: it yields, and leaves when it comes back",
     "runs.morestack: no look at the end of the run: if gp.run is not None and load(gp.run, 'ended') != 0:\n"
     "    return 1 -> pass": "time: it yields before it leaves",
-    "runs.runstopper: always win cas(run, 'ended', 0, 1)": RARE,
     "runs.endrun: no second clean look: clean < 2 -> clean < 1": RARE,
     "runs.endrun: looks that are not clean do not count: clean = 0 -> pass #2": RARE,
 }
