@@ -57,7 +57,14 @@ MUTANTS = (
     Mutant(
         "plain store in globrunqput",
         "a Python thread queues the first goroutine of a run, and never owns a P",
-        (Edit(RUNQ, 'setGNoWriteBarrier(sched, "runqtail", gp, "allgs")', "sched.runqtail = gp"),),
+        (
+            Edit(
+                RUNQ,
+                'setGNoWriteBarrier(tail, "schedlink", gp, "allgs")\n'
+                '    setGNoWriteBarrier(sched, "runqtail", gp, "allgs")',
+                'setGNoWriteBarrier(tail, "schedlink", gp, "allgs")\n    sched.runqtail = gp',
+            ),
+        ),
         "barrier",
         "write barrier without a P: store to Sched.runqtail",
         ("runstart", "calls newprocforeign", "calls globrunqput", "write barrier: store to Sched.runqtail"),

@@ -110,7 +110,7 @@ def test_a_write_to_a_read_only_array_does_not_compile(function):
     assert f"{function.__name__} writes to an array that is read-only. Pass a copy, a.copy(), or make" in said
     code = function.py_func.__code__
     line = code.co_firstlineno + {writes_an_item: 3, adds_in_place: 3, sorts_in_place: 4, writes_a_view: 3}[function]
-    assert f'test_arrays.py", line {line}:' in said
+    assert f"test_arrays.py:{line}: " in said
     assert np.array_equal(a, np.arange(5.0))
 
 

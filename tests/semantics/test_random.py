@@ -65,8 +65,8 @@ def together(out, seeds):
     wg.wait()
 
 
-def test_a_seeded_goroutine_draws_the_numbers_of_numpy(procs):
-    """Whoever else draws meanwhile, and wherever it runs."""
+def seeded_draws():
+    """Whether goroutines that seed their state draw NumPy's numbers, by turns and on all Ps."""
     out = np.zeros((GOROUTINES, DRAWS, 3))
     go.run(together, out, True)
     for i in range(GOROUTINES):
@@ -77,6 +77,14 @@ def test_a_seeded_goroutine_draws_the_numbers_of_numpy(procs):
     # Numba seeds `random` with a number as NumPy does, not as Python does.
     python = [np.random.RandomState(i + 1000).random_sample(DRAWS).tolist() for i in range(GOROUTINES)]
     assert out[:, :, 2].tolist() == python
+    return True
+
+
+@pytest.mark.parametrize("procs", [1, 2, 4])
+def test_a_seeded_goroutine_draws_the_numbers_of_numpy(procs):
+    """Whoever else draws meanwhile, and wherever it runs. In a process of its own: where plain @njit code has compiled
+    np.random.normal before, that function still draws from Numba's own state."""
+    assert subprocesses.call(__name__, "seeded_draws", GOMAXPROCS=procs)
 
 
 def test_goroutines_draw_different_numbers(procs):
