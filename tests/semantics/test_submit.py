@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import gopark as go
+from gopark.bridge import futures
 
 PATIENCE = 100
 
@@ -229,6 +230,22 @@ def test_what_was_passed_is_let_go():
     go.submit(square, 1).result(PATIENCE)
     gc.collect()
     assert a[0] == 50 and sys.getrefcount(a) == before
+
+
+def test_an_interrupt_just_behind_the_start_does_not_stop_the_server(monkeypatch):
+    """The run is there, although its Future has been lost: it is served like any other."""
+    wrappers = futures._wrappers(square, (3,))
+    begin, result = wrappers.entries
+
+    def begin_and_be_interrupted(*arguments):
+        begin(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(wrappers, "entries", [begin_and_be_interrupted, result])
+    with pytest.raises(KeyboardInterrupt):
+        go.submit(square, 3)
+    monkeypatch.undo()
+    assert go.submit(square, 4).result(PATIENCE) == 16
 
 
 def test_what_is_refused():

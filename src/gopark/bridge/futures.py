@@ -141,7 +141,8 @@ class _Server:
         try:
             submitted.run = begin(token, *submitted.arguments)
         except BaseException:
-            if not submitted.run:
+            # a signal may have been handled just behind the start: then the run is there, and will be served
+            if not any(report.read(Run, run, "token") == token for run in report.all_runs()):
                 self._pending.pop(token, None)
             raise
 

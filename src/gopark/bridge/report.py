@@ -136,6 +136,14 @@ def all_ms():
         mp = read(M, mp, "alllink")
 
 
+def all_runs():
+    """The addresses of all Runs, those that are free as well."""
+    run = read(Sched, sched.address, "allruns")
+    while run:
+        yield run
+        run = read(Run, run, "alllink")
+
+
 def runtime_threads() -> set[int]:
     """The kernel's numbers of the threads on which goroutines run."""
     return {read(M, mp, "tid") for mp in all_ms()}
