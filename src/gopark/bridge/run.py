@@ -23,10 +23,9 @@ import pickle
 import sys
 import threading
 import types as python_types
-from pathlib import Path
 
 from gopark.bridge import boot, explain, handles, report, values
-from gopark.compiler import cache, errpath, func, linetable
+from gopark.compiler import cache, errpath, func, image, linetable
 from gopark.compiler.numba_api import (
     CPUDispatcher,
     callconv,
@@ -246,11 +245,11 @@ class Wrappers:
 
     @staticmethod
     def _key(kind, go, result):
-        """The function's own key, that of these files, and the function's mangled name, which carries a counter of the
-        process that compiled it. None: the function is not cached, and so its wrappers are not."""
+        """The function's own key, that of the bridge's sources, and the function's mangled name, which carries a counter
+        of the process that compiled it. None: the function is not cached, and so its wrappers are not."""
         if not isinstance(go._cache, func._FunctionCache):
             return None
-        text = kind + go._cache.key(result.signature.args) + _these_files() + result.fndesc.mangled_name
+        text = kind + go._cache.key(result.signature.args) + _bridge_digest() + result.fndesc.mangled_name
         return hashlib.sha256(text.encode()).hexdigest()
 
     @staticmethod
@@ -286,9 +285,9 @@ def _build_library(go, result, environment, described, emit):
 
 
 @functools.cache
-def _these_files() -> str:
-    """Hash of what the wrappers are made from: this file, and how handles are boxed."""
-    return hashlib.sha256(b"".join(Path(f).read_bytes() for f in (__file__, handles.__file__))).hexdigest()
+def _bridge_digest() -> str:
+    """Hash of the sources that wrappers are made from."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in image._source_files("bridge"))).hexdigest()
 
 
 def _compile_fast(library):
