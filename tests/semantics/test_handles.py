@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 import gopark as go
-from gopark.bridge import boot, values
+from gopark.bridge import report
 from gopark.compiler.numba_api import size_and_alignment, types
-from gopark.compiler.structs import pointer_offsets
+from gopark.compiler.structs import pointer_offsets, tuple_layout
+from gopark.runtime.handle import Handles, handles
 
 
 @go.struct
@@ -67,7 +68,7 @@ class Node:
 def held() -> int:
     """How many handles Python holds."""
     gc.collect()
-    return boot.boot().call("go.counthandles")
+    return report.read(Handles, handles.address, "count")
 
 
 @pytest.fixture(autouse=True)
@@ -211,7 +212,7 @@ def test_the_layouts_of_python_and_of_compiled_code_agree():
         types.UniTuple(types.int32, 3),
         types.Tuple((types.int8, Everything.fields["next"][1], types.float32)),
     ):
-        found = values.elements(ty)
+        found = tuple_layout(ty)
         last, offset = found[-1]
         assert offset + size_and_alignment(last)[0] <= size_and_alignment(ty)[0]
         pointers = [o for element, o in found for o in pointer_offsets(element, o)]

@@ -129,7 +129,7 @@ def check_all_acts(rounds, n, **variables):
         text=True,
         timeout=900,
     )
-    assert child.returncode == 0, child.stderr[-8000:]
+    assert child.returncode == 0, child.stderr[:6000]  # a crash's first words, and the innermost frames
     printed, _, worst = child.stdout.rpartition("result:")
     assert max(ast.literal_eval(worst.strip())) < 1e-12
     assert sorted(printed.splitlines()) == ["", *sorted([f"line {i} {i / 4} <{i}>" for i in range(n)] * rounds)]

@@ -208,8 +208,6 @@ def submit(fn, /, *args, **kwargs) -> Future:
     try:
         wrappers = _wrappers(fn, arguments)
     except explain.COMPILE_ERRORS as e:
-        if explain.full_tracebacks():
-            raise
         raised = compile_error(e)
     else:
         future = Future()

@@ -21,14 +21,15 @@ import weakref
 from gopark.bridge import boot, report, values
 from gopark.compiler import abi, lower, structs
 from gopark.compiler.numba_api import NativeValue, box, i8p, i64, size_and_alignment, typeof_impl, unbox
-from gopark.compiler.structs import ADDRESS, KEEPER, Embedded, Held, InlineArray, Instance, Pointer, ensure_descriptor
+from gopark.compiler.structs import ADDRESS, KEEPER, Embedded, Held, Instance, Pointer, ensure_descriptor
 from gopark.errors import ClosedChannelError
 from gopark.runtime import cgocall
 from gopark.runtime.cgocall import NOMEMORY, Call
-from gopark.runtime.chan import CLOSED, DONE, ENDED, WOULDBLOCK, MaxElem
+from gopark.runtime.chan import CLOSED, DONE, ENDED, WOULDBLOCK
 from gopark.runtime.runtime2 import Handle, Run
 from gopark.runtime.sync import MISUSE, Mutex, WaitGroup
-from gopark.types.chan import ChanType
+from gopark.types.chan import ChanType, element_problem
+from gopark.types.struct import given_fields, settable_fields
 
 # ---- operations
 
@@ -83,7 +84,7 @@ class _Operation:
                 call("go.callstop", address)
                 for entries in self.given().values():
                     for entry in entries:
-                        call("go.drophandle", entry)
+                        _let_go(entry)
             raise
 
     def given(self) -> dict[int, list[int]]:
@@ -122,8 +123,14 @@ def handle_of(ty, address: int, entry: int) -> Held:
         if found is None:
             found = _known[ty, address] = _make(ty, address, entry)
             return found
-    boot.boot().call("go.drophandle", entry)
+    _let_go(entry)
     return found
+
+
+def _let_go(entry: int, booted=boot.booted) -> None:  # at the end of the interpreter globals may be gone
+    state = booted()
+    if state is not None:  # else: a forked child, which has only a copy of the table
+        state.quick("go.drophandle", entry)
 
 
 def address_of(handle: Held) -> int:
@@ -150,14 +157,13 @@ def _inside(owner: Instance, ty: Embedded, address: int) -> Held:
         return found
 
 
-def _drop(handle: Held, booted=boot.booted, keeper_of=KEEPER.__get__) -> None:
+def _drop(handle: Held, let_go=_let_go, keeper_of=KEEPER.__get__) -> None:
     try:
         entry = keeper_of(handle)
     except AttributeError:
         return  # it was never finished
-    state = booted()
-    if state is not None and isinstance(entry, int):  # else: a forked child, or the owner is what keeps it
-        state.quick("go.drophandle", entry)
+    if isinstance(entry, int):  # else the owner is what keeps it
+        let_go(entry)
 
 
 # ---- structs
@@ -167,22 +173,11 @@ def _construct(cls, args: tuple, kwargs: dict) -> Instance:
     name = cls.__name__
     if cls._notinheap:
         raise TypeError(f"{name} is a struct of the runtime's own; it cannot be made")
-    if cls in lower.METHODS and (args or kwargs):
-        raise TypeError(f"{name}() takes no arguments: the zero value is ready to use")
-    fields = {n: ty for n, (_, ty) in cls.fields.items() if not isinstance(ty, (Embedded, InlineArray))}
-    if len(args) > len(fields):
-        raise TypeError(f"{name}() takes at most {len(fields)} arguments ({', '.join(fields)}), got {len(args)}")
-    given = dict(zip(fields, args, strict=False))
-    for key, value in kwargs.items():
-        if key not in fields:
-            raise TypeError(f"{name}() has no field {key!r} (fields: {', '.join(fields)})")
-        if key in given:
-            raise TypeError(f"{name}() got a value for {key!r} twice")
-        given[key] = value
+    fields = settable_fields(cls)
+    given = given_fields(cls, args, kwargs)
     ty = Pointer(cls)
     operation = _Operation(cgocall.NEW, ty=ty, kind="object")
     for key, value in given.items():
-        values.refuse_unhandled(fields[key], f"{name}.{key}") if value is not None else None
         values.pack(fields[key], value, operation.at + cls.fields[key][0], f"{name}.{key}")
     if operation.perform() == NOMEMORY:
         _out_of_memory(cls.size)
@@ -235,8 +230,6 @@ def _set(handle: Instance, name: str, value) -> None:
     offset, ty = _field(handle, name)
     if isinstance(ty, Embedded):
         raise AttributeError(f"{where} is a value inside the object; it cannot be replaced, only changed")
-    if value is not None:
-        values.refuse_unhandled(ty, where)
     at = address_of(handle) + offset
     if structs.holds_pointers(ty):
         operation = _Operation(cgocall.STORE, at, ty)
@@ -348,8 +341,6 @@ class Channel(values.Channel):
     def _send(self, value, timeout) -> int:
         ty = self.type.dtype
         _check_timeout(timeout, "send")
-        if value is not None:
-            values.refuse_unhandled(ty, "send")
         operation = _Operation(cgocall.SEND, address_of(self), ty, count=int(timeout != 0))
         values.pack(ty, value, operation.at, f"send on {values.name_of(self.type)}")
         result = operation.perform(timeout or None)
@@ -414,11 +405,9 @@ class Channel(values.Channel):
 def _make_channel(element, cap: int) -> Channel:
     where = "go.chan(type, capacity)"
     ty = structs.resolve(element, where)
-    problem = structs.slot_problem(ty)
+    problem = element_problem(ty)
     if problem:
         raise TypeError(f"{where}: {problem}")
-    if size_and_alignment(ty)[0] > MaxElem:
-        raise TypeError(f"{where}: an element of {values.name_of(ty)} is larger than 64 KiB; send a struct instead")
     count = operator.index(cap)
     if count < 0:
         raise ValueError("go.chan: the capacity is negative")

@@ -245,8 +245,8 @@ class Wrappers:
 
     @staticmethod
     def _key(kind, go, result):
-        """The function's own key, that of the bridge's sources, and the function's mangled name, which carries a counter
-        of the process that compiled it. None: the function is not cached, and so its wrappers are not."""
+        """The function's own key, that of the bridge's sources, and the function's mangled name, which carries a
+        counter of the process that compiled it. None: the function is not cached, and so its wrappers are not."""
         if not isinstance(go._cache, func._FunctionCache):
             return None
         text = kind + go._cache.key(result.signature.args) + _bridge_digest() + result.fndesc.mangled_name
@@ -287,7 +287,7 @@ def _build_library(go, result, environment, described, emit):
 @functools.cache
 def _bridge_digest() -> str:
     """Hash of the sources that wrappers are made from."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in image._source_files("bridge"))).hexdigest()
+    return hashlib.sha256(b"".join(path.read_bytes() for path in image.source_files("bridge"))).hexdigest()
 
 
 def _compile_fast(library):
@@ -356,8 +356,6 @@ def run(fn, /, *args, **kwargs):
     try:
         return CPUDispatcher.__call__(main, *bound.args, **bound.kwargs)
     except explain.COMPILE_ERRORS as e:
-        if explain.full_tracebacks():
-            raise
         raised = compile_error(e)
     except BaseException as e:
         failure, deadlock = _last.failure, _last.deadlock
@@ -390,7 +388,9 @@ def prepare(fn, caller: str, args: tuple, kwargs: dict) -> inspect.BoundArgument
 
 
 def compile_error(e):
-    """A compile error as the caller should see it."""
+    """A compile error as the caller should see it: short, unless everything was asked for."""
+    if explain.full_tracebacks():
+        return e
     raised = explain.shorten(e).with_traceback(None)
     raised.__cause__ = raised.__context__ = None  # the compiler's steps to it
     return raised

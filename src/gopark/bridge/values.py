@@ -1,8 +1,7 @@
 """Values between Python and memory: what lies in a slot of the heap, as Python objects, and back.
 
 `pack` writes a Python value as the bytes that compiled code expects for a Numba type, `unpack` reads them. Nothing is
-compiled for that: the few types that a slot may hold have layouts that this module knows (structs.size_and_alignment
-says the same, and a test compares them).
+compiled for that: there are few types that a slot may hold.
 
 Python is told when a value does not fit, as a programmer of Python expects: TypeError for another kind of thing,
 OverflowError for an integer that is too large. In compiled code fixed-width integers wrap; a value from Python that
@@ -21,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from gopark.compiler.numba_api import size_and_alignment, types
-from gopark.compiler.structs import ADDRESS, KEEPER, Held, Instance, Nillable, Pointer
+from gopark.compiler.numba_api import types
+from gopark.compiler.structs import ADDRESS, KEEPER, Held, Instance, Nillable, Pointer, tuple_layout
 from gopark.types.chan import ChanType
 
 _FLOATS = {32: ctypes.c_float, 64: ctypes.c_double}
@@ -79,7 +78,7 @@ def pack(ty, value: Any, at: int, where: str) -> None:
     elif isinstance(ty, types.BaseTuple):
         if not isinstance(value, tuple) or len(value) != len(ty):
             _refuse(ty, value, where)
-        for i, (element, offset) in enumerate(elements(ty)):
+        for i, (element, offset) in enumerate(tuple_layout(ty)):
             pack(element, value[i], at + offset, f"{where}[{i}]")
     elif isinstance(ty, Nillable):
         ctypes.c_int64.from_address(at).value = _address(ty, value, where)
@@ -113,6 +112,7 @@ def _pack_time(ty, value, at, where):
 def _address(ty, value, where) -> int:
     if value is None:
         return 0
+    refuse_unhandled(ty, where)
     if of_type(value) == ty:
         return ADDRESS.__get__(value)
     if isinstance(ty, Pointer) and type(value).__name__ == ty.struct.__name__ and isinstance(value, Instance):
@@ -152,23 +152,12 @@ def unpack(ty, at: int, handle: Callable[[Any, int], Any]) -> Any:
         word = ctypes.c_int64.from_address(at).value
         return kind(word, ty.unit) if ty.unit else kind(word)
     if isinstance(ty, types.BaseTuple):
-        parts = [unpack(element, at + offset, handle) for element, offset in elements(ty)]
+        parts = [unpack(element, at + offset, handle) for element, offset in tuple_layout(ty)]
         return ty.instance_class(*parts) if isinstance(ty, types.BaseNamedTuple) else tuple(parts)
     if isinstance(ty, Nillable):
         address = ctypes.c_int64.from_address(at).value
         return None if address == 0 else handle(ty, address)
     raise AssertionError(f"{ty} cannot lie in a slot")
-
-
-def elements(ty) -> list[tuple[Any, int]]:
-    """(type, offset in bytes) of each element of a tuple."""
-    found, offset = [], 0
-    for element in ty.types:
-        size, natural = size_and_alignment(element)
-        offset = (offset + natural - 1) & -natural
-        found.append((element, offset))
-        offset += size
-    return found
 
 
 def refuse_unhandled(ty, where: str) -> None:

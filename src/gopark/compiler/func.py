@@ -697,7 +697,7 @@ def _compiler_digest() -> str:
     if not _digest:
         h = hashlib.sha256()
         for package in ("compiler", "types", "runtime"):
-            for path in image._source_files(package):
+            for path in image.source_files(package):
                 h.update(path.read_bytes())
         _digest.append(h.hexdigest())
     return _digest[0]

@@ -404,7 +404,7 @@ class Image:
 # ---- the build
 
 
-def _source_files(package: str) -> list[Path]:
+def source_files(package: str) -> list[Path]:
     return sorted((Path(__file__).parent.parent / package).glob("*.py"))
 
 
@@ -421,7 +421,7 @@ def base_key(headers: Iterable[str]) -> str:
     headers, versions, CPU, settings."""
     from gopark.compiler.numba_api import host_cpu
 
-    files = [*_source_files("compiler"), *(Path(inspect.getfile(m)) for m in (config, *map(_module, headers)))]
+    files = [*source_files("compiler"), *(Path(inspect.getfile(m)) for m in (config, *map(_module, headers)))]
     return _digest(abi.key(), versions(), host_cpu(), *[f.read_bytes() for f in files])
 
 

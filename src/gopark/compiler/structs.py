@@ -341,14 +341,19 @@ def pointer_offsets(ty: types.Type, base: int = 0) -> list[int]:
         step = ty.dtype.struct.size if isinstance(ty.dtype, Embedded) else size_and_alignment(ty.dtype)[0]
         return [o for i in range(ty.count) for o in pointer_offsets(ty.dtype, base + i * step)]
     if isinstance(ty, types.BaseTuple):
-        out, offset = [], base
-        for element in ty.types:
-            size, natural = size_and_alignment(element)
-            offset = _align_up(offset, natural)
-            out += pointer_offsets(element, offset)
-            offset += size
-        return out
+        return [o for element, offset in tuple_layout(ty) for o in pointer_offsets(element, base + offset)]
     return []
+
+
+def tuple_layout(ty: types.BaseTuple) -> list[tuple[types.Type, int]]:
+    """(type, offset in bytes) of each element of a tuple as it lies in memory."""
+    found, offset = [], 0
+    for element in ty.types:
+        size, natural = size_and_alignment(element)
+        offset = _align_up(offset, natural)
+        found.append((element, offset))
+        offset += size
+    return found
 
 
 def layout_key(struct: StructMeta) -> str:

@@ -4,7 +4,7 @@ Stands for: src/runtime/cgo/handle.go of later Go. The seed has nothing: a C pro
 
 CPython's stacks and objects are no roots of the collector. An object that Python can name is in this table instead: one
 Handle for each Python object that stands for it, made by a goroutine (newhandle) and let go by Python (drophandle). The
-table is a root, and `allhandles` is how it is walked.
+table is a root, and `handles.all` is how it is walked.
 
 * HA1  A Handle keeps its object from newhandle until somebody who has a P clears it. drophandle runs on a Python thread
        at any time, inside of a garbage collection of CPython's too: it only clears `held` and pushes the Handle to
@@ -88,9 +88,3 @@ def drophandle(handle: int):
 def changed():
     """HA2."""
     xadd(handles, "changes", 1)
-
-
-@fn(inline=False, entered=NO_P)
-def counthandles() -> int:
-    """How many handles Python holds."""
-    return handles.count

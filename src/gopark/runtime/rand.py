@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from gopark.compiler.image import WITH_P, fn
 from gopark.compiler.numba_api import types
-from gopark.runtime.prims import addr, fieldaddr, getg, ptr, sizeof, throw
+from gopark.runtime.prims import addr, getg, ptr, sizeof, throw
 from gopark.runtime.runtime2 import G, Rand, sched
 
 I = types.int64
@@ -29,7 +29,8 @@ malloc = types.ExternalFunction("malloc", I(I))
 free = types.ExternalFunction("free", types.void(I))
 
 MT_N = 624
-NP, PY, HASH = 1, 2, 3
+STATES = 3
+NP, PY, HASH = range(STATES)
 GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15
 
 
@@ -49,16 +50,11 @@ def initrand(gp: G, which: int):
         if made == 0:
             throw("out of memory for the random numbers of a goroutine")
         rand = ptr(Rand, made)
-        rand.np.is_initialized = 0
-        rand.py.is_initialized = 0
-        rand.hash.is_initialized = 0
+        for i in range(STATES):
+            rand.states[i].is_initialized = 0
         gp.rand = rand
-    state = gp.rand.np
-    if which == PY:
-        state = gp.rand.py
-    elif which == HASH:
-        state = gp.rand.hash
-    x = mix64(mix64(sched.seed + which * GOLDEN) + gp.goid)
+    state = gp.rand.states[which]
+    x = mix64(mix64(sched.seed + (which + 1) * GOLDEN) + gp.goid)
     for i in range(MT_N):
         x += GOLDEN
         state.mt[i] = mix64(x) >> 32
@@ -76,28 +72,28 @@ def freerand(gp: G):
     gp.rand = None
 
 
+@fn(inline=True)
+def randstate(which: int) -> int:
+    """The address of one state of the calling goroutine, which is made if it is not there."""
+    gp = getg()
+    if gp.rand is None or gp.rand.states[which].is_initialized == 0:
+        initrand(gp, which)
+    return addr(gp.rand.states[which])
+
+
 @fn(inline=False, entered=WITH_P)
 def nprandstate() -> int:
     """In place of numba_get_np_random_state: the state of np.random."""
-    gp = getg()
-    if gp.rand is None or gp.rand.np.is_initialized == 0:
-        initrand(gp, NP)
-    return fieldaddr(gp.rand, "np")
+    return randstate(NP)
 
 
 @fn(inline=False, entered=WITH_P)
 def pyrandstate() -> int:
     """In place of numba_get_py_random_state: the state of random."""
-    gp = getg()
-    if gp.rand is None or gp.rand.py.is_initialized == 0:
-        initrand(gp, PY)
-    return fieldaddr(gp.rand, "py")
+    return randstate(PY)
 
 
 @fn(inline=False, entered=WITH_P)
 def hashrandstate() -> int:
     """In place of numba_get_internal_random_state: a NaN hashes to a random number."""
-    gp = getg()
-    if gp.rand is None or gp.rand.hash.is_initialized == 0:
-        initrand(gp, HASH)
-    return fieldaddr(gp.rand, "hash")
+    return randstate(HASH)

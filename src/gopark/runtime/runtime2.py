@@ -302,9 +302,7 @@ class RandState:
 class Rand:
     """The random numbers of a goroutine, in memory of the C library."""
 
-    np: Embed[RandState]  # np.random
-    py: Embed[RandState]  # random
-    hash: Embed[RandState]  # the hash of a NaN
+    states: Array[Embed[RandState], 3]  # of np.random, of random, and for the hash of a NaN
 
 
 @struct(notinheap=True)

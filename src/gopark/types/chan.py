@@ -194,6 +194,14 @@ def element_type(ty):
     raise errors.TypingError(f"go.chan(type, capacity): {ty} names no element type{first}")
 
 
+def element_problem(ty) -> str | None:
+    """Why a channel cannot have elements of the Numba type `ty`; None if it can."""
+    problem = structs.slot_problem(ty)
+    if problem is None and size_and_alignment(ty)[0] > MaxElem:
+        return f"an element of {ty} is larger than 64 KiB; send a struct instead"
+    return problem
+
+
 def chan(element, cap: int = 0):
     """A new channel of `element`, with room for `cap` of them (0: sender and receiver meet).
 
@@ -214,11 +222,9 @@ class _MakeChan(AbstractTemplate):
         if kws or not 1 <= len(args) <= 2:
             raise errors.TypingError("go.chan(type, cap=0) takes an element type and a capacity")
         element = element_type(args[0])
-        problem = structs.slot_problem(element)
+        problem = element_problem(element)
         if problem:
             raise errors.TypingError(f"go.chan: {problem}")
-        if size_and_alignment(element)[0] > MaxElem:
-            raise errors.TypingError(f"go.chan: an element of {element} is larger than 64 KiB; send a struct instead")
         if len(args) == 2 and not isinstance(args[1], (types.Integer, types.IntegerLiteral)):
             raise errors.TypingError(f"go.chan: the capacity is an integer, not {args[1]}")
         result = ChanType(element)

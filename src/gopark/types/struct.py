@@ -99,26 +99,37 @@ def raise_out_of_memory(context, b, wanted):
 # ---- the constructor
 
 
+def settable_fields(struct) -> dict:
+    """{name: type} of the fields that a constructor sets: all but values inside the object."""
+    return {n: ty for n, (_, ty) in struct.fields.items() if not isinstance(ty, (Embedded, InlineArray))}
+
+
+def given_fields(struct, args, kws) -> dict:
+    """{field: argument} of a call of the constructor, in compiled code and in Python. TypeError if they do not fit."""
+    name, fields = struct.__name__, settable_fields(struct)
+    if struct in lower.METHODS and (args or kws):
+        raise TypeError(f"{name}() takes no arguments: the zero value is ready to use")
+    if len(args) > len(fields):
+        raise TypeError(f"{name}() takes at most {len(fields)} arguments ({', '.join(fields)}), got {len(args)}")
+    given = dict(zip(fields, args, strict=False))
+    for key, value in kws.items():
+        if key not in fields:
+            raise TypeError(f"{name}() has no field {key!r} (fields: {', '.join(fields)}){did_you_mean(key, fields)}")
+        if key in given:
+            raise TypeError(f"{name}() got a value for {key!r} twice")
+        given[key] = value
+    return given
+
+
 def _constructor_type(cls: StructClass, context, args, kws):
     struct = cls.struct
     name = struct.__name__
     lower.require_go(context, f"{name}(...)")
-    fields = {n: ty for n, (_, ty) in struct.fields.items() if not isinstance(ty, (Embedded, InlineArray))}
-    if struct in lower.METHODS and (args or kws):
-        raise errors.TypingError(f"{name}() takes no arguments: the zero value is ready to use")
-    if len(args) > len(fields):
-        raise errors.TypingError(
-            f"{name}() takes at most {len(fields)} arguments ({', '.join(fields)}), got {len(args)}"
-        )
-    given = dict(zip(fields, args, strict=False))
-    for key, ty in kws.items():
-        if key not in fields:
-            raise errors.TypingError(
-                f"{name}() has no field {key!r} (fields: {', '.join(fields)}){did_you_mean(key, fields)}"
-            )
-        if key in given:
-            raise errors.TypingError(f"{name}() got a value for {key!r} twice")
-        given[key] = ty
+    fields = settable_fields(struct)
+    try:
+        given = given_fields(struct, args, kws)
+    except TypeError as e:
+        raise errors.TypingError(str(e)) from None
     for key, ty in given.items():
         lower.refuse_interior(ty, f"storing it in {name}.{key}")
         if not lower.convertible(context, ty, fields[key]):
