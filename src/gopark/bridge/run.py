@@ -23,7 +23,6 @@ import pickle
 import sys
 import threading
 import types as python_types
-from pathlib import Path
 
 from gopark.bridge import boot, handles, report, values
 from gopark.compiler import cache, errpath, func, linetable
@@ -246,12 +245,10 @@ class Wrappers:
 
     @staticmethod
     def _key(kind, go, result):
-        """The function's own key, that of these files, and the function's mangled name, which carries a counter of the
-        process that compiled it. None: the function is not cached, and so its wrappers are not."""
-        if not isinstance(go._cache, func._FunctionCache):
-            return None
-        text = kind + go._cache.key(result.signature.args) + _these_files() + result.fndesc.mangled_name
-        return hashlib.sha256(text.encode()).hexdigest()
+        """The function's own key, and the function's mangled name, which carries a counter of the process that compiled
+        it. None: the function is not on the disk, and so its wrappers are not."""
+        own = getattr(go._cache, "kept", {}).get(result.signature.args)
+        return own and hashlib.sha256(f"{kind}{own}{result.fndesc.mangled_name}".encode()).hexdigest()
 
     @staticmethod
     def _cached(key, go, environment):
@@ -283,12 +280,6 @@ def _build_library(go, result, environment, described, emit):
             context.create_cpython_wrapper(library, description, environment, None, release_gil=release_gil)
         library.finalize()
     return library
-
-
-@functools.cache
-def _these_files() -> str:
-    """Hash of what the wrappers are made from: this file, and how handles are boxed."""
-    return hashlib.sha256(b"".join(Path(f).read_bytes() for f in (__file__, handles.__file__))).hexdigest()
 
 
 def _compile_fast(library):
