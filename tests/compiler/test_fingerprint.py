@@ -148,6 +148,15 @@ def test_a_function_is_described_by_all_that_it_says():
     assert [compiled(text) for text in texts] == [compiled(text) for text in texts]
 
 
+def test_a_global_that_is_called_like_an_attribute_does_not_matter():
+    def program(**scope):
+        exec("def f(point):\n return point.x + y + (lambda: z)()", scope)
+        return Fingerprint(scope["f"]).hash
+
+    assert program(x=1, y=1, z=1) == program(x=2, y=1, z=1)
+    assert len({program(y=1, z=1), program(y=2, z=1), program(y=1, z=2)}) == 3
+
+
 # ---- namespaces
 
 

@@ -25,6 +25,7 @@ program belong to every key, as `extensions()`.
 from __future__ import annotations
 
 import collections
+import dis
 import enum
 import functools
 import hashlib
@@ -213,7 +214,7 @@ class Fingerprint:
 
     def _function(self, f) -> str:
         pragmas = sorted(getattr(f, "__gopark_pragmas__", ()))
-        frozen = [(name, f.__globals__[name]) for name in sorted(_names(f.__code__)) if name in f.__globals__]
+        frozen = [(name, f.__globals__[name]) for name in sorted(_globals_of(f.__code__)) if name in f.__globals__]
         frozen += zip(f.__code__.co_freevars, map(_contents, f.__closure__ or ()), strict=True)
         defaults = self.describe((f.__defaults__, f.__kwdefaults__))
         return f"function {_name(f)} {self._code(f.__code__)} {pragmas} {defaults} {self._named(frozen)}"
@@ -294,10 +295,12 @@ def _describe_array(value: np.ndarray | np.generic) -> str:
     return f"{text} {hashlib.sha256(value.tobytes()).hexdigest()}"
 
 
-def _names(code) -> set[str]:
-    """Every name that `code` and the functions inside it refer to."""
-    inner = [_names(constant) for constant in code.co_consts if inspect.iscode(constant)]
-    return set(code.co_names).union(*inner)
+@functools.cache
+def _globals_of(code) -> frozenset[str]:
+    """The names that `code` and the functions inside it load as globals. Among `co_names` are attributes too; what a
+    script calls `x` is no concern of a function that says `point.x`."""
+    own = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return frozenset(own.union(*[_globals_of(inner) for inner in code.co_consts if inspect.iscode(inner)]))
 
 
 _MISSING = object()
