@@ -256,7 +256,15 @@ class Counter:
         self.k = 1
 
 
+class Shy:
+    """As a proxy that stands for nothing yet."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError("working outside of a context")
+
+
 UNKNOWN = {
+    "an object that raises": Shy,
     "a typed list": lambda: numba.typed.List([1]),
     "a class that Numba compiles": lambda: Counter,
     "a kind of int": lambda: Length(3),

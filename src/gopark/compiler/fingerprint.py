@@ -72,13 +72,19 @@ class Fingerprint:
         self._open: set[int] = set()  # containers that are being described
         self._names: dict[str, None] = {}
         self._namespaces: list[_Namespace] = []
+        try:
+            self.hash = _hash("\n".join(self._lines(roots)))
+        except Exception as e:  # of an object that does not like to be looked at
+            self.unknown, self.hash = f"{type(e).__name__}: {e}", ""
+
+    def _lines(self, roots) -> list[str]:
         lines = [self._number(root) if inspect.isfunction(root) else self.describe(root) for root in roots]
         while self._waiting or self._namespaces_to_search():
             while self._waiting:
                 lines.append(self._node(self._waiting.popleft()))
             for space in self._namespaces_to_search():
                 lines += self._search(space)
-        self.hash = _hash("\n".join(lines))
+        return lines
 
     def _namespaces_to_search(self) -> list[_Namespace]:
         return [space for space in self._namespaces if space.searched < len(self._names)]
