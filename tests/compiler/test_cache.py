@@ -513,6 +513,14 @@ def test_a_lock_that_cannot_be_had_stops_nobody(store):
     assert store.get("k" * 64) == b"one"
 
 
+def test_nobody_waits_for_ever_for_a_lock(store, monkeypatch):
+    """Its holder was stopped in the middle, with Ctrl-Z: the lock saves work, and nothing depends on it."""
+    monkeypatch.setattr(cache, "_PATIENCE", 0.2)
+    with store.lock("it"), store.lock("it"):
+        store.put("k" * 64, b"one")
+    assert store.get("k" * 64) == b"one"
+
+
 # ---- what the wrapper of go.run needs to make Python's objects
 
 RESULTS = """

@@ -87,6 +87,27 @@ CASES = {
         "def make(k):\n    @njit\n    def inner(n): return n + k\n    return inner\nCLOSED = make($)",
         "return CLOSED(n)",
     ),
+    "a function that is inlined": adds("@njit(inline='always')\ndef inlined(n): return n + $", "return inlined(n)"),
+    "a generator": adds(
+        "@njit\ndef generates(n):\n    yield n\n    yield n + $",
+        "last = 0\n    for k in generates(n): last = k\n    return last",
+    ),
+    "the other of two recursive functions": adds(
+        "@go.func\ndef even(n): return odd(n - 1) if n else 0\n"
+        "@go.func\ndef odd(n): return even(n - 1) + $ if n else 7",
+        "return n + even(2)",
+    ),
+    "what is started": adds(
+        "@go.func\ndef started(c, n): c.send(n + $)",
+        "c = go.chan(int, 1)\n    go.spawn(started, c, n)\n    return c.recv()",
+    ),
+    "what is started by what is started": adds(
+        "@go.func\ndef second(c, n): c.send(n + $)\n@go.func\ndef first(c, n): go.spawn(second, c, n)",
+        "c = go.chan(int, 1)\n    go.spawn(first, c, n)\n    return c.recv()",
+    ),
+    "an exception that is raised": constant(
+        "RAISED = $", "KeyError", "ValueError", "if n > 5: raise RAISED\n    return n", ("KeyError", "ValueError")
+    ),
     "a vectorized function": adds("@vectorize\ndef vectorized(n): return n + $", "return vectorized(n)"),
     # options of callees
     "fastmath": constant(
@@ -109,6 +130,9 @@ CASES = {
         *("False", "True", "return go_item(np.zeros(3), 3) * 0", ("0.0", OUT_OF_BOUNDS)),
     ),
     # structs and aliases
+    "the order of a named tuple's fields": constant(
+        "Place = collections.namedtuple('Place', '$')", "x y", "y x", "return Place(1, 5).x", ("1", "5")
+    ),
     "a struct in a field": constant(
         "@go.struct\nclass Leaf:\n    $x: int\n@go.struct\nclass Tree:\n    leaf: Leaf",
         *("", "pad: float; ", "return of_tree(Tree(Leaf(x=n)))", ("10", "10")),
@@ -212,7 +236,7 @@ for name in sys.argv[1:] or FUNCTIONS:
     f = FUNCTIONS[name]
     try:
         said = repr(go.run(f, 10))
-    except (ArithmeticError, LookupError) as e:
+    except (ArithmeticError, LookupError, ValueError) as e:
         said = type(e).__name__
     answers[name] = said, sum(f.stats.cache_misses.values())
 print(json.dumps(answers))

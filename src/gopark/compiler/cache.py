@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gopark.config import settings
+from gopark.pause import interrupt_now
 
 KINDS = ("image", "func", "main")  # the runtime (compiler/image.py), go functions (func.py), wrappers (bridge/run.py)
 
@@ -35,6 +36,7 @@ _MAGIC = b"gopark-cache-1\n"
 _ENTRY = re.compile("[0-9a-f]{40}")
 _NEW = ".new-"  # how temporary names begin
 _ABANDONED = 3600  # seconds after which no writer comes back to a temporary file
+_PATIENCE = 180  # seconds in which whoever holds a lock should be ready
 
 
 class CacheError(OSError):
@@ -145,12 +147,24 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, name: str):
-        """Hold the lock file `name`; waits for other processes. Without it, if it cannot be had, work is done twice."""
+        """Hold the lock file `name`; waits for other processes, and Ctrl-C ends that. Without it, if it cannot be had
+        or its holder does not get on (a build that was stopped with Ctrl-Z), work is done twice and nothing is lost."""
         with contextlib.ExitStack() as held:
             with contextlib.suppress(OSError):
                 f = held.enter_context(open(self.path / f".lock-{name}", "w"))
-                fcntl.flock(f, fcntl.LOCK_EX)
+                patience = time.monotonic() + _PATIENCE
+                while not _try_lock(f) and time.monotonic() < patience:
+                    interrupt_now()
+                    time.sleep(0.02)
             yield
+
+
+def _try_lock(f) -> bool:
+    try:
+        fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 _swept: set[Path] = set()
