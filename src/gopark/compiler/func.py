@@ -11,8 +11,8 @@ the arguments back, report an error or exit. `go.spawn` copies the arguments int
 new goroutine's stack. The stub's address is read from a *slot*, a word behind a stable symbol that is filled when the
 specialisation is compiled or loaded: a spawn neither links the callee nor cares about recursion.
 
-A specialisation is cached on disk under a key that covers the function's code and everything reachable from it through
-globals and closures, the layouts of all structs among them, the options, the ABI and the CPU. With it travels its
+A specialisation is cached on disk under a key that covers the function's code and everything reachable from it
+(compiler/fingerprint.py), the layouts of all structs among it, the options, the ABI and the CPU. With it travels its
 `FuncInfo`, so that a cached function is checked like a fresh one, and what must exist before it may be loaded.
 """
 
