@@ -234,9 +234,14 @@ def _print_verdict(verdict, options: argparse.Namespace) -> None:
 def command_env(options: argparse.Namespace) -> int:
     """Says what gopark finds here; never starts or builds anything."""
     from gopark.bridge import environment
+    from gopark.compiler.cache import CacheError
 
     if options.clean:
-        print(environment.clean())
+        try:
+            print(environment.clean())
+        except (CacheError, ValueError) as e:
+            print(f"gopark env: {e}", file=sys.stderr)
+            return 1
         return 0
     for title, rows in environment.describe(gopark.__version__):
         print(title)
@@ -292,7 +297,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("arguments", nargs=argparse.REMAINDER, metavar="args", help="passed to the function")
 
     env = commands.add_parser("env", help="versions, machine, limits, cache", allow_abbrev=False)
-    env.add_argument("--clean", action="store_true", help="empty the cache")
+    env.add_argument("--clean", action="store_true", help="empty the cache of machine code")
     env.set_defaults(do=command_env)
     return top
 

@@ -505,25 +505,59 @@ def test_env_says_what_matters_and_starts_nothing(tmp_path):
         r"stack guards +a (page|mapping) each",
         r"GOMAXPROCS +3\n",
         r"GOPARK_STACK +131072 \(128\.0 KiB",
-        r"entries +none",
+        r"files +none; the first run builds the runtime\n",
     ):
         assert re.search(pattern, done.stdout), pattern
     assert not (tmp_path / "cache").exists()
 
 
 def test_env_counts_and_empties_the_cache(tmp_path):
+    """By kind, and with what a killed process left; what gopark has not made stays."""
+    place = tmp_path / "cache"
+    sizes = {"image": [1 << 20, 1 << 20], "func": [2048], "main": [100]}
+    place.mkdir(mode=0o700)
+    for kind, each in sizes.items():
+        (place / kind).mkdir()
+        for i, count in enumerate(each):
+            (place / kind / f"{i:040x}").write_bytes(bytes(count))
+    (place / "func" / ".new-abc").write_bytes(bytes(3072))
+    theirs = place / "func" / "notes.txt", place / "photos" / ("0" * 40), place / "0.txt"
+    for path in theirs:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("not gopark's")
+    shown = command("env", GOPARK_CACHE_DIR=str(place))
+    for pattern in (
+        r"runtime +2 files, 2\.0 MiB: ",
+        r"functions +1 file, 2\.0 KiB: ",
+        r"wrappers +1 file, 100 B: ",
+        r"left over +1 file, 3\.0 KiB: of processes that were killed",
+        r"in all +2\.0 MiB; gopark env --clean removes it\n",
+        r"runtime image +not built yet; the first run does it",
+    ):
+        assert re.search(pattern, shown.stdout), (pattern, shown.stdout)
+    cleaned = command("env", "--clean", GOPARK_CACHE_DIR=str(place))
+    said = f"removed 5 files, 2.0 MiB, from {place}; the next run builds the runtime again\n"
+    assert (cleaned.returncode, cleaned.stdout, cleaned.stderr) == (0, said, "")
+    assert sorted(p for p in place.rglob("*") if p.is_file()) == sorted(theirs)
+    again = command("env", "--clean", GOPARK_CACHE_DIR=str(place))
+    assert (again.returncode, again.stdout) == (0, f"the cache {place} is empty\n")
+
+
+def test_env_cleans_no_cache_that_is_not_there(tmp_path):
+    done = command("env", "--clean", GOPARK_CACHE_DIR=str(tmp_path / "none"))
+    assert (done.returncode, done.stdout) == (0, f"there is no cache at {tmp_path / 'none'}\n")
+    assert not (tmp_path / "none").exists()
+
+
+def test_env_does_not_touch_a_cache_that_others_can_write_to(tmp_path):
     place = tmp_path / "cache"
     (place / "func").mkdir(parents=True)
-    place.chmod(0o700)
-    (place / "func" / "entry").write_bytes(bytes(2048))
-    shown = command("env", GOPARK_CACHE_DIR=str(place))
-    assert re.search(r"func +1 entries, 2\.0 KiB", shown.stdout), shown.stderr
-    assert re.search(r"runtime image +not built yet", shown.stdout)
-    cleaned = command("env", "--clean", GOPARK_CACHE_DIR=str(place))
-    assert (cleaned.returncode, cleaned.stdout) == (0, f"removed 1 entries, 2.0 KiB, from {place}\n")
-    assert not (place / "func" / "entry").exists()
-    again = command("env", "--clean", GOPARK_CACHE_DIR=str(place))
-    assert "removed 0 entries" in again.stdout
+    (place / "func" / ("0" * 40)).write_bytes(b"entry")
+    place.chmod(0o777)
+    done = command("env", "--clean", GOPARK_CACHE_DIR=str(place))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"gopark env: the cache directory {place} is writable by others")
+    assert (place / "func" / ("0" * 40)).exists()
 
 
 def test_env_reports_a_bad_setting():

@@ -6,14 +6,18 @@ Programs run in processes of their own, over one cache that holds the runtime's 
 from __future__ import annotations
 
 import os
+import resource
 import stat
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
-from gopark.compiler import cache
+import gopark as go
+from gopark.compiler import cache, func, image
+from gopark.compiler.numba_api import types
 from tests.compiler.programs import environment, private_cache, python, start
 
 HELPER = """
@@ -190,14 +194,67 @@ def test_the_entries_from_before_the_changes_are_still_there(project):
         assert project.run(name) == (result, 0)
 
 
-@pytest.mark.parametrize(("variable", "value"), [("GOPARK_STACK", str(128 << 10)), ("GOPARKDEBUG", "seam=0")])
-def test_settings_that_change_code_have_entries_of_their_own(tmp_path, variable, value):
-    """In the key itself: an image for them would have to be built first."""
-    text = "from gopark.compiler import abi; print(abi.key())"
-    (tmp_path / "key.py").write_text(text)
-    plain = {k: v for k, v in environment().items() if k not in ("GOPARK_STACK", "GOPARKDEBUG")}
-    assert python(tmp_path / "key.py", plain) == python(tmp_path / "key.py", plain)
-    assert python(tmp_path / "key.py", plain) != python(tmp_path / "key.py", {**plain, variable: value})
+KEYS = """
+import gopark as go
+from gopark import runtime
+from gopark.compiler import image
+from gopark.compiler.numba_api import types
+
+@go.func
+def square(n):
+    return n * n
+
+print(image.base_key(runtime.load_units()[1]))
+print(square._cache.key((types.int64,)))
+"""
+
+SETTINGS = {
+    "GOPARK_STACK": str(128 << 10),
+    "GOPARKDEBUG": "seam=0",
+    "NUMBA_CPU_NAME": "generic",
+    "NUMBA_CPU_FEATURES": "",
+    "NUMBA_OPT": "max",
+    "NUMBA_BOUNDSCHECK": "1",
+    "NUMBA_LOOP_VECTORIZE": "0",
+    "NUMBA_SLP_VECTORIZE": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    """Prints the keys of the image and of a function under some settings. In the keys themselves: an image for these
+    settings would have to be built first."""
+    program = tmp_path_factory.mktemp("keys") / "keys.py"
+    program.write_text(KEYS)
+    plain = {k: v for k, v in environment().items() if k not in SETTINGS}
+    return lambda **more: python(program, {**plain, **more}).split()
+
+
+def test_keys_are_the_same_in_every_process(keys):
+    assert keys(PYTHONHASHSEED="1") == keys(PYTHONHASHSEED="2")
+
+
+@pytest.mark.parametrize("variable", SETTINGS)
+def test_settings_that_change_code_have_entries_of_their_own(keys, variable):
+    for one, other in zip(keys(), keys(**{variable: SETTINGS[variable]}), strict=True):
+        assert one != other
+
+
+@pytest.mark.parametrize("name", ["numba", "numpy", "llvmlite", "llvm", "python"])
+def test_versions_that_change_code_have_entries_of_their_own(booted, monkeypatch, name):
+    @go.func
+    def square(n):
+        return n * n
+
+    key = func._FunctionCache(square).key
+    before = key((types.int64,)), image.base_key(())
+    other = {**func.versions(), name: "another"}
+    for module in (func, image):
+        monkeypatch.setattr(module, "versions", lambda: other)
+    for one, old in zip((key((types.int64,)), image.base_key(())), before, strict=True):
+        assert one != old
+    monkeypatch.undo()
+    assert (key((types.int64,)), image.base_key(())) == before
 
 
 def entries(project):
@@ -205,20 +262,111 @@ def entries(project):
     return [p for kind in ("func", "main") for p in (root / kind).iterdir() if not p.name.startswith(".")]
 
 
-@pytest.mark.parametrize("damage", ["first", "middle", "last", "shorter", "empty"])
+@pytest.mark.parametrize("damage", ["first", "middle", "last", "shorter", "empty", "exchanged"])
 def test_a_damaged_entry_is_made_anew_and_never_loaded(project, damage):
     found = entries(project)
     assert {p.parent.name for p in found} == {"func", "main"}
+    other = {kind: next(p.read_bytes() for p in found if p.parent.name != kind) for kind in ("func", "main")}
     for path in found:
         raw = bytearray(path.read_bytes())
         at = {"first": 0, "middle": len(raw) // 2, "last": len(raw) - 1}.get(damage)
         if at is not None:
             raw[at] ^= 0x40
-        path.write_bytes({"shorter": raw[:-7], "empty": b""}.get(damage, raw))
+        contents = {"shorter": raw[:-7], "empty": b"", "exchanged": other[path.parent.name]}
+        path.write_bytes(contents.get(damage, raw))
     result, compiled = project.run()
     assert result == RESULT["main"]
     assert compiled == 3
     assert project.run() == (RESULT["main"], 0)
+
+
+FLIPS = """
+import gopark as go
+from gopark.bridge.run import Wrappers
+from gopark.compiler import cache
+from gopark.compiler.numba_api import types
+
+@go.func
+def square(n):
+    return n * n
+
+assert go.run(square, 3) == 9
+args = (types.int64,)
+result = square.overloads[args]
+key = Wrappers._key("main", square, result)
+loads = {
+    "func": lambda: square._cache.load_overload(args, square.targetctx),
+    "main": lambda: Wrappers._cached(key, square, type(result.environment)(result.environment.globals)),
+}
+for kind, load in loads.items():
+    (path,) = (cache.directory() / kind).glob("[0-9a-f]*")
+    raw = path.read_bytes()
+    assert load() is not None
+    tries = 0
+    for at in [*range(64), *range(64, len(raw), len(raw) // 1000 + 1), len(raw) - 1]:
+        path.write_bytes(raw[:at] + bytes([raw[at] ^ 1 << at % 8]) + raw[at + 1:])
+        assert load() is None, (kind, at)
+        path.write_bytes(raw[:at])
+        assert load() is None, (kind, at)
+        tries += 1
+    path.write_bytes(raw)
+    assert load() is not None
+    print(kind, tries)
+"""
+
+
+def test_no_flipped_byte_and_no_shorter_file_is_loaded(tmp_path):
+    """At a thousand places in a function's file and its wrapper's. (Every bit and every length: see Store, below.)"""
+    program = tmp_path / "flips.py"
+    program.write_text(FLIPS)
+    lines = python(program, private_cache(tmp_path / "cache")).splitlines()
+    tries = dict(line.split() for line in lines)
+    assert set(tries) == {"func", "main"} and min(map(int, tries.values())) > 500
+
+
+def test_a_full_disk_does_not_stop_a_program(project, tmp_path):
+    """Nothing can be kept (files may not grow), and the answer is right."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    env = private_cache(tmp_path / "cache")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        process = start(project.path / "main.py", env, "main")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert out.split() == [str(RESULT["main"]), "compiled", "3"]
+    assert err.count("CacheWarning: gopark cannot write to its cache") == 1
+    assert not [p for kind in ("func", "main") for p in (tmp_path / "cache").glob(f"{kind}/*")]
+
+
+READ_ONLY = """
+mount -t tmpfs none "$1/place" && cp -a "$1/cache/." "$1/place" && mount -o remount,ro none "$1/place" || exit 77
+"$2" "$3" converted && "$2" "$3" main && "$2" -m gopark env && "$2" -m gopark env --clean
+"""
+
+
+def test_a_cache_that_became_read_only_is_still_read(project, tmp_path):
+    """In a namespace of its own, where nobody can write, root neither."""
+    env = private_cache(tmp_path / "cache")
+    python(project.path / "main.py", env, "converted")
+    (tmp_path / "place").mkdir(mode=0o700)
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", READ_ONLY, "sh"]
+    try:
+        done = subprocess.run(
+            [*command, tmp_path, sys.executable, project.path / "main.py"],
+            env={**env, "GOPARK_CACHE_DIR": str(tmp_path / "place")},
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+    except FileNotFoundError:
+        pytest.skip("there is no unshare")
+    if done.returncode == 77 or "unshare failed" in done.stderr:
+        pytest.skip("no namespace of mounts can be made here")
+    assert done.stdout.split()[:6] == ["4", "compiled", "0", str(RESULT["main"]), "compiled", "3"]
+    assert done.stderr.count("CacheWarning: gopark cannot write to its cache") == 1
+    assert done.returncode == 1 and "cannot remove" in done.stderr.splitlines()[-1]
 
 
 def test_an_entry_under_another_key_is_not_taken_for_it(project):
@@ -351,17 +499,55 @@ def test_a_key_that_shares_its_file_name_with_another_is_told_apart(store):
     assert store.get("k" * 40 + "x" * 24) is None
 
 
-def test_a_failed_write_leaves_nothing(store, monkeypatch):
+def test_a_write_that_fails_leaves_nothing_and_is_told_once(store, monkeypatch):
     store.put("k" * 64, b"one")
 
     def full(*args):
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr(cache, "_warned", [])
     monkeypatch.setattr(cache.os, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
-        store.put("k" * 64, b"two")
+    with pytest.warns(cache.CacheWarning, match="No space left on device.*Make room there, or set GOPARK_CACHE_DIR"):
+        assert not store.put("k" * 64, b"two")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not store.put("l" * 64, b"two")
     monkeypatch.undo()
     assert [p.name for p in store.path.iterdir()] == ["k" * 40]
+    assert store.get("k" * 64) == b"one"
+
+
+def test_an_entry_that_cannot_be_read_is_absent(store):
+    """A directory where a file should be: as with every other error, there is nothing to load."""
+    (store.path / ("k" * 40)).mkdir()
+    assert store.get("k" * 64) is None
+
+
+def test_what_killed_writers_left_is_removed_by_a_later_one(store, monkeypatch):
+    """Once in a process, and nothing that somebody may still be writing."""
+    monkeypatch.setattr(cache, "_swept", set())
+    old, new = store.path / ".new-old", store.path / ".new-new"
+    for path in (old, new):
+        path.write_bytes(b"half of an entry")
+    os.utime(old, (0, 0))
+    assert store.get("k" * 64) is None
+    store.put("k" * 64, b"one")
+    assert sorted(p.name for p in store.path.iterdir()) == [".new-new", "k" * 40]
+
+
+def test_a_lock_that_cannot_be_had_stops_nobody(store):
+    (store.path / ".lock-it").mkdir()
+    with store.lock("it"):
+        store.put("k" * 64, b"one")
+    assert store.get("k" * 64) == b"one"
+
+
+def test_nobody_waits_for_ever_for_a_lock(store, monkeypatch):
+    """Its holder was stopped in the middle, with Ctrl-Z: the lock saves work, and nothing depends on it."""
+    monkeypatch.setattr(cache, "_PATIENCE", 0.2)
+    with store.lock("it"), store.lock("it"):
+        store.put("k" * 64, b"one")
+    assert store.get("k" * 64) == b"one"
 
 
 # ---- what the wrapper of go.run needs to make Python's objects

@@ -12,16 +12,7 @@ from numba import types
 import gopark as go
 from gopark.compiler import abi, structs
 from gopark.compiler.numba_api import size_and_alignment, target_context
-from gopark.compiler.structs import (
-    STRUCTS,
-    Array,
-    Embedded,
-    Pointer,
-    ensure_descriptor,
-    layout_index,
-    layout_key,
-    struct,
-)
+from gopark.compiler.structs import Array, Embedded, Pointer, ensure_descriptor, layout_index, struct
 from gopark.runtime import runtime2
 
 POINTER = ctypes.c_void_p
@@ -303,20 +294,6 @@ def test_a_refused_layout_takes_no_place(monkeypatch):
         with pytest.raises(MemoryError):
             layout_index(16, ())
     assert layout_index(8, ()) == 0
-
-
-def test_the_layout_key_follows_every_struct_that_is_reached():
-    """Two chains of structs that differ at their far end only, each defined as if it were the first of its name."""
-
-    def chain(last):
-        for name in ("Bottom", "Middle", "Top"):
-            STRUCTS.pop((__name__, name, 0), None)
-        bottom = struct(type("Bottom", (), {"__annotations__": {"x": last}, "__module__": __name__}))
-        middle = struct(type("Middle", (), {"__annotations__": {"b": bottom}, "__module__": __name__}))
-        return struct(type("Top", (), {"__annotations__": {"m": tuple[int, middle]}, "__module__": __name__}))
-
-    assert layout_key(chain(int)) == layout_key(chain(int))
-    assert layout_key(chain(int)) != layout_key(chain(float))
 
 
 # ---- what user code bakes in

@@ -30,6 +30,10 @@ def size(count: int) -> str:
     return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
 
 
+def files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
+
+
 def describe(version: str) -> list[tuple[str, Rows]]:
     """Sections of (name, value). version: gopark's own."""
     found = boot.problem()
@@ -47,9 +51,11 @@ def clean() -> str:
     """Empty the cache; says how much was in it."""
     path = settings().cache_dir
     if not path.is_dir():
-        return f"the cache {path} does not exist"
-    entries = sum(number for number, _ in cache.usage().values())
-    return f"removed {entries} entries, {size(cache.clear())}, from {path}"
+        return f"there is no cache at {path}"
+    count, freed = cache.clear()
+    if not count:
+        return f"the cache {path} is empty"
+    return f"removed {files(count)}, {size(freed)}, from {path}; the next run builds the runtime again"
 
 
 def _versions() -> Rows:
@@ -136,30 +142,32 @@ def _settings_and_cache() -> list[tuple[str, Rows]]:
     return [("settings", rows), ("cache", _cache(config.cache_dir))]
 
 
+KINDS = {
+    "image": ("runtime", "its image, and the units that this is linked from"),
+    "func": ("functions", "go functions of programs"),
+    "main": ("wrappers", "what Python calls to run them"),
+    "left over": ("left over", "of processes that were killed while they wrote"),
+}
+
+
 def _cache(path: Path) -> Rows:
     rows = [("GOPARK_CACHE_DIR", str(path))]
     if not path.is_dir():
-        return [*rows, ("entries", "none; the first run builds the runtime")]
+        return [*rows, ("files", "none; the first run builds the runtime")]
     try:
-        used = cache.usage()
+        used = {kind: usage for kind, usage in cache.usage().items() if usage[0]}
     except cache.CacheError as e:
         return [*rows, ("error", str(e))]
-    rows += [(kind, f"{number} entries, {size(total)}") for kind, (number, total) in used.items()]
+    for kind, (count, total) in used.items():
+        name, meaning = KINDS[kind]
+        rows.append((name, f"{files(count)}, {size(total)}: {meaning}"))
+    rows.append(("in all", f"{size(sum(total for _, total in used.values()))}; gopark env --clean removes it"))
     return [*rows, ("runtime image", _image())]
 
 
-class _NotBuiltError(Exception):
-    pass
-
-
 def _image() -> str:
-    """The size of the runtime's code, if it is in the cache; waits for another process that is just building it."""
-
-    def refuse(unit: str, done: int, total: int) -> None:
-        raise _NotBuiltError
-
-    try:
-        built = image.build(*runtime.load_units(), refuse)
-    except _NotBuiltError:
-        return "not built yet; the first run does it"
+    """The size of the runtime's code, if it is in the cache."""
+    built = image.find(*runtime.load_units())
+    if built is None:
+        return "not built yet; the first run does it, in half a minute"
     return f"{size(sum(map(len, built['objects'])))} of objects, {len(built['infos'])} functions"

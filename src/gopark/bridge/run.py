@@ -25,7 +25,7 @@ import threading
 import types as python_types
 
 from gopark.bridge import boot, explain, handles, report, values
-from gopark.compiler import cache, errpath, func, image, linetable
+from gopark.compiler import cache, errpath, func, linetable
 from gopark.compiler.numba_api import (
     CPUDispatcher,
     callconv,
@@ -245,12 +245,10 @@ class Wrappers:
 
     @staticmethod
     def _key(kind, go, result):
-        """The function's own key, that of the bridge's sources, and the function's mangled name, which carries a
-        counter of the process that compiled it. None: the function is not cached, and so its wrappers are not."""
-        if not isinstance(go._cache, func._FunctionCache):
-            return None
-        text = kind + go._cache.key(result.signature.args) + _bridge_digest() + result.fndesc.mangled_name
-        return hashlib.sha256(text.encode()).hexdigest()
+        """The function's own key, and the function's mangled name, which carries a counter of the process that compiled
+        it. None: the function is not on the disk, and so its wrappers are not."""
+        own = getattr(go._cache, "kept", {}).get(result.signature.args)
+        return own and hashlib.sha256(f"{kind}{own}{result.fndesc.mangled_name}".encode()).hexdigest()
 
     @staticmethod
     def _cached(key, go, environment):
@@ -282,12 +280,6 @@ def _build_library(go, result, environment, described, emit):
             context.create_cpython_wrapper(library, description, environment, None, release_gil=release_gil)
         library.finalize()
     return library
-
-
-@functools.cache
-def _bridge_digest() -> str:
-    """Hash of the sources that wrappers are made from."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in image.source_files("bridge"))).hexdigest()
 
 
 def _compile_fast(library):

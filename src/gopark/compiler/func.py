@@ -11,8 +11,8 @@ the arguments back, report an error or exit. `go.spawn` copies the arguments int
 new goroutine's stack. The stub's address is read from a *slot*, a word behind a stable symbol that is filled when the
 specialisation is compiled or loaded: a spawn neither links the callee nor cares about recursion.
 
-A specialisation is cached on disk under a key that covers the function's code and everything reachable from it through
-globals and closures, the layouts of all structs among them, the options, the ABI and the CPU. With it travels its
+A specialisation is cached on disk under a key that covers the function's code and everything reachable from it
+(compiler/fingerprint.py), the layouts of all structs among it, the options, the ABI and the CPU. With it travels its
 `FuncInfo`, so that a cached function is checked like a fresh one, and what must exist before it may be loaded.
 """
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import importlib
 import inspect
@@ -28,10 +29,22 @@ import pickle
 import re
 import threading
 import warnings
+from pathlib import Path
 
-import numpy as np
-
-from gopark.compiler import abi, asm_amd64, bind, cache, errpath, externs, funcinfo, image, linetable, lower, wbcheck
+from gopark.compiler import (
+    abi,
+    asm_amd64,
+    bind,
+    cache,
+    errpath,
+    externs,
+    fingerprint,
+    funcinfo,
+    image,
+    linetable,
+    lower,
+    wbcheck,
+)
 from gopark.compiler.linetable import CodeMap, ModuleList
 from gopark.compiler.names import FindNames
 from gopark.compiler.numba_api import (
@@ -44,6 +57,7 @@ from gopark.compiler.numba_api import (
     DefaultPassBuilder,
     FunctionPass,
     cgutils,
+    code_settings,
     cpu,
     cpu_target,
     dispatcher_registry,
@@ -76,11 +90,8 @@ from gopark.compiler.structs import (
     Embedded,
     InlineArray,
     Ref,
-    StructMeta,
     ensure_descriptor,
     holds_pointers,
-    layout_key,
-    mentioned_structs,
 )
 from gopark.errors import WriteBarrierError
 from gopark.pause import collector_paused, interrupts_deferred
@@ -94,18 +105,34 @@ INFOS: dict[str, funcinfo.FuncInfo] = {}  # every function that was compiled or 
 
 
 def type_name(ty) -> str:
-    """A name for a type that is the same in every process."""
-    if isinstance(ty, types.Dispatcher):
-        f = ty.dispatcher.py_func
-        return f"{f.__module__}.{f.__qualname__}"
+    """A name for a type that is the same in every process, and of no other type."""
+    function = _function_of(ty)
+    if function is not None:
+        return f"{type(ty).__name__}[{function_name(function.py_func)}]"
+    if isinstance(ty, types.BaseTuple) and functions_in(ty):
+        return f"{type(ty).__name__}({','.join(map(type_name, ty.types))})"
     return str(ty)
+
+
+def _function_of(ty):
+    """The dispatcher that a type stands for: of a function that is passed as an argument, or that is its default."""
+    value = ty.dispatcher if isinstance(ty, types.Dispatcher) else getattr(ty, "value", None)
+    return value if isinstance(value, CPUDispatcher) else None
+
+
+def functions_in(ty) -> list:
+    """All such dispatchers."""
+    if isinstance(ty, types.BaseTuple):
+        return [function for element in ty.types for function in functions_in(element)]
+    function = _function_of(ty)
+    return [] if function is None else [function]
 
 
 _same_name: dict[str, list] = {}  # the functions that share module, qualified name and line
 
 
-def symbol_of(py_func, argtypes) -> str:
-    """The name of one specialisation of a user's function.
+def function_name(py_func) -> str:
+    """The name of a user's function.
 
     Functions that a factory makes share name and line and differ in what they close over; a cell of a notebook that is
     run again makes other functions of the same name. So all but the first get a number. Functions of a factory are
@@ -117,9 +144,12 @@ def symbol_of(py_func, argtypes) -> str:
     if number is None:
         number = len(made)
         made.append(py_func)
-    if number:
-        where = f"{where}#{number}"
-    return f"{where}({','.join(map(type_name, argtypes))})"
+    return f"{where}#{number}" if number else where
+
+
+def symbol_of(py_func, argtypes) -> str:
+    """The name of one specialisation of a user's function."""
+    return f"{function_name(py_func)}({','.join(map(type_name, argtypes))})"
 
 
 errpath.UserLower.symbol_of = staticmethod(lambda func_id, argtypes: symbol_of(func_id.func, argtypes))
@@ -608,10 +638,12 @@ def _adopt_slots(info) -> None:
 
 
 class _FunctionCache:
-    """What a Numba dispatcher asks of a cache, over cache.Store."""
+    """What a Numba dispatcher asks of a cache, over cache.Store. `kept`: the keys of the specialisations that are on
+    the disk, by the types of their arguments."""
 
     def __init__(self, dispatcher):
         self._dispatcher, self._store = dispatcher, None
+        self.kept: dict[tuple, str] = {}
 
     cache_path = property(lambda self: str(self._store.path) if self._store else None)
 
@@ -625,27 +657,20 @@ class _FunctionCache:
             self._store = cache.Store("func")
         return self._store
 
-    def key(self, sig) -> str:
-        """The hash of everything the specialisation is made from."""
-        args = tuple(getattr(sig, "args", sig))
-        h = hashlib.sha256()
-        options = sorted((k, repr(v)) for k, v in self._dispatcher.targetoptions.items())
-        parts = (
-            abi.key(),
-            versions(),
-            host_cpu(),
-            _compiler_digest(),
-            symbol_of(self._dispatcher.py_func, args),
-            options,
-            reachable_key(self._dispatcher.py_func),
-            [layout_key(s) for t in args for s in mentioned_structs(t)],
-        )
-        for part in parts:
-            h.update(repr(part).encode() + b"\0")
-        return h.hexdigest()
+    def key(self, args: tuple) -> str | None:
+        """The hash of everything that the specialisation for `args` is made from; None if that cannot be told, or if
+        another process would not find it by name."""
+        made_of, extensions = fingerprint.Fingerprint(self._dispatcher, *args), fingerprint.extensions()
+        if made_of.unknown or made_of.changed or extensions is None or not _found_by_name(args):
+            return None
+        symbol = symbol_of(self._dispatcher.py_func, args)
+        parts = (abi.key(), versions(), code_settings(), host_cpu(), _gopark_digest(), extensions, symbol, made_of.hash)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def load_overload(self, sig, target_context):
-        body = self._open().get(self.key(sig))
+        args = _arguments(sig)
+        key = self.key(args)
+        body = self._open().get(key) if key is not None else None
         if body is None:
             return None
         try:
@@ -659,15 +684,40 @@ class _FunctionCache:
         INFOS[info.symbol] = info
         errpath.RECORDING.add(result.fndesc.llvm_func_name)
         result.library.gopark_object = payload[0][2][0]
+        self.kept[args] = key
         return result
 
     def save_overload(self, sig, result):
-        _pending.saves.append(lambda: self._save(sig, result))
+        _pending.saves.append(lambda: self._save(_arguments(sig), result))
 
-    def _save(self, sig, result):
-        info = result.library.go_info
-        result.library.gopark_object = result.library._get_compiled_object()
-        self._open().put(self.key(sig), serialize.dumps((info, result._reduce())))
+    def _save(self, args, result):
+        library = result.library
+        library.gopark_object = library._get_compiled_object()
+        key = self.key(args)
+        # Code that holds addresses of this process (Numba does that with large arrays), or starts goroutines with
+        # functions that only this process has, is of no use to others.
+        spawned = [ty for _, _, argtypes, _ in library.go_info.spawns for ty in argtypes]
+        if key is None or library.has_dynamic_globals or not _found_by_name(spawned):
+            return
+        if self._open().put(key, serialize.dumps((library.go_info, result._reduce()))):
+            self.kept[args] = key
+
+
+def _arguments(sig) -> tuple:
+    return tuple(getattr(sig, "args", sig))
+
+
+def _found_by_name(argtypes) -> bool:
+    """Whether other processes find the functions that are passed as arguments under their names. (Numba pickles its own
+    dispatchers, which are here only as defaults, by value: they come back as others.)"""
+    for function in (f for ty in argtypes for f in functions_in(ty)):
+        try:
+            found = find_dispatcher(function.py_func.__module__, function.py_func.__qualname__)
+        except (ImportError, AttributeError):
+            return False
+        if not isinstance(function, GoDispatcher) or function not in (found, getattr(found, "_gopark_twin", None)):
+            return False
+    return True
 
 
 def _prepare(info) -> None:
@@ -689,71 +739,15 @@ def _prepare(info) -> None:
 
 
 _loading: set[str] = set()
-_digest: list[str] = []
 
 
-def _compiler_digest() -> str:
-    """Hash of gopark's own sources that decide what code comes out."""
-    if not _digest:
-        h = hashlib.sha256()
-        for package in ("compiler", "types", "runtime"):
-            for path in image.source_files(package):
-                h.update(path.read_bytes())
-        _digest.append(h.hexdigest())
-    return _digest[0]
-
-
-def reachable_key(py_func) -> str:
-    """Hash of the code of `py_func` and of every Python function, struct and constant it can reach by name."""
-    todo, seen, lines = [py_func], set(), []
-    while todo:
-        f = todo.pop()
-        if f in seen:
-            continue
-        seen.add(f)
-        pragmas = sorted(getattr(f, "__gopark_pragmas__", ()))
-        lines.append(f"{f.__module__}.{f.__qualname__}:{_code_key(f.__code__)}{pragmas}{f.__defaults__}")
-        names = _names(f.__code__)
-        values = [(n, f.__globals__[n]) for n in names if n in f.__globals__]
-        for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
-            try:
-                values.append((name, cell.cell_contents))
-            except ValueError:
-                continue  # not yet bound: cannot be called either
-        modules = set()
-        while values:
-            name, value = values.pop()
-            if isinstance(value, StructMeta):
-                lines.append(f"{name}={layout_key(value)}")
-            elif hasattr(value, "py_func"):
-                todo.append(value.py_func)
-            elif isinstance(value, np.ndarray):
-                lines.append(f"{name}={value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}")
-            elif isinstance(value, tuple):
-                lines.append(f"{name}={type(value)}{len(value)}")
-                values += [(f"{name}[{i}]", element) for i, element in enumerate(value)]
-            elif isinstance(value, (int, float, complex, str, bool, bytes, np.generic, type(None), type, np.dtype)):
-                lines.append(f"{name}={value!r}")
-            elif inspect.ismodule(value) and value not in modules:  # `module.f`: both names are among `names`
-                modules.add(value)
-                values += [(f"{name}.{n}", vars(value)[n]) for n in names if n in vars(value)]
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
-
-
-def _names(code) -> set[str]:
-    out = set(code.co_names)
-    for constant in code.co_consts:
-        if inspect.iscode(constant):
-            out |= _names(constant)
-    return out
-
-
-def _code_key(code) -> str:
-    h = hashlib.sha256(code.co_code)
-    h.update(repr((code.co_names, code.co_varnames, code.co_firstlineno, code.co_filename)).encode())
-    h.update(code.co_linetable)
-    for constant in code.co_consts:
-        h.update((_code_key(constant) if inspect.iscode(constant) else repr(constant)).encode())
+@functools.cache
+def _gopark_digest() -> str:
+    """Hash of gopark's own sources. Some decide what code comes out, some what it may call; to tell which is not worth
+    an error."""
+    h = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
+        h.update(path.read_bytes())
     return h.hexdigest()
 
 
@@ -766,6 +760,10 @@ def find_dispatcher(module: str, qualname: str):
     for part in qualname.split("."):
         found = getattr(found, part)
     return found
+
+
+def find_twin(module: str, qualname: str):
+    return twin(find_dispatcher(module, qualname))
 
 
 class GoDispatcher(CPUDispatcher):
@@ -801,8 +799,10 @@ class GoDispatcher(CPUDispatcher):
             return self._compile_locked(sig)
 
     def _compile_locked(self, sig):
-        args = tuple(getattr(sig, "args", sig))
+        args = _arguments(sig)
         known = args in self.overloads
+        if self.is_go_function and not known and not isinstance(self._cache, _FunctionCache):
+            fingerprint.Fingerprint(self)  # remembers what is frozen now: callers may be kept on disk
         _pending.depth += 1
         try:
             entry = super().compile(sig)
@@ -848,6 +848,10 @@ class Twin(GoDispatcher):
     """The twin of a plain @njit function."""
 
     targetdescr = _TwinTargetDescr("gopark_twin")
+
+    def __reduce__(self):
+        found, arguments = super().__reduce__()
+        return (find_twin, arguments) if found is find_dispatcher else (found, arguments)
 
 
 target_registry["gopark"] = GoTarget

@@ -30,13 +30,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from gopark import config
-from gopark.compiler import abi, asm_amd64, cache, linetable, lower
+from gopark.compiler import abi, asm_amd64, cache, fingerprint, linetable, lower
 from gopark.compiler.numba_api import (
     CPU,
     CompilerBase,
     Flags,
     PassManager,
     cgutils,
+    code_settings,
     compiler,
     cpu,
     cpu_target,
@@ -97,6 +98,9 @@ class RuntimeFunction:
             raise TypeError(f"{self.symbol}: parameters without annotation: {', '.join(missing)}")
         result = type_of(annotations.get("return"), "result")
         return typing.signature(result, *[type_of(annotations[n], n) for n in names])
+
+    def __gopark_key__(self, describe):
+        return f"{self.symbol}{self.signature}"
 
     @functools.cached_property
     def _numba_type_(self):
@@ -422,7 +426,7 @@ def base_key(headers: Iterable[str]) -> str:
     from gopark.compiler.numba_api import host_cpu
 
     files = [*source_files("compiler"), *(Path(inspect.getfile(m)) for m in (config, *map(_module, headers)))]
-    return _digest(abi.key(), versions(), host_cpu(), *[f.read_bytes() for f in files])
+    return _digest(abi.key(), versions(), code_settings(), host_cpu(), *[f.read_bytes() for f in files])
 
 
 def _module(name: str):
@@ -435,39 +439,57 @@ def exports() -> list[str]:
     return sorted(f.symbol for f in RuntimeFunction.BY_SYMBOL.values() if f.entered is not None)
 
 
+def find(units: list[str], headers: list[str], separate: list[str]) -> dict | None:
+    """The image of `units` (module names, all imported) if it is in the cache: what `Image` takes."""
+    return _read(_keys(units, headers, separate)[0])
+
+
+def _keys(units, headers, separate) -> tuple[str, str, dict[str, bytes]]:
+    """The key of the image, and what those of its units begin with: a hash of what they have in common, their
+    sources."""
+    base = _digest(base_key(headers), sorted(RuntimeFunction.BY_SYMBOL), units, separate)
+    sources = {u: Path(inspect.getfile(_module(u))).read_bytes() for u in units}
+    return _digest(base, *sources.values()), base, sources
+
+
+def _read(key: str):
+    found = cache.Store("image").get(key)
+    return None if found is None else pickle.loads(found)
+
+
 @global_compiler_lock
 def build(
     units: list[str], headers: list[str], separate: list[str], progress: Callable[[str, int, int], None] | None = None
 ) -> dict:
-    """Build or fetch the image of `units` (module names, all imported). Returns what `Image` takes."""
-    functions = RuntimeFunction.BY_SYMBOL
-    base = _digest(base_key(headers), sorted(functions), units, separate)
-    sources = {u: Path(inspect.getfile(_module(u))).read_bytes() for u in units}
-    key = _digest(base, *sources.values())
-    store = cache.Store("image")
-    found = store.get(key)
+    """The same, built if need be."""
+    key, base, sources = _keys(units, headers, separate)
+    found = _read(key)
     if found is not None:
-        return pickle.loads(found)
+        return found
+    functions, store = RuntimeFunction.BY_SYMBOL, cache.Store("image")
     with store.lock("build"):
-        found = store.get(key)  # another process may have built it meanwhile
+        found = _read(key)  # another process may have built it meanwhile
         if found is not None:
-            return pickle.loads(found)
+            return found
         asm_amd64.initialize_llvm()
         runtime_context().refresh()
         cpu_target.typing_context.refresh()
-        # a unit depends on its source, and on how the functions of the others are called
+        # a unit depends on its source, on what its functions take from other units, and on how the functions of these
+        # are called
         base = _digest(base, sorted((s, str(f.signature), f.inline, f.entered) for s, f in functions.items()))
         bitcodes, infos, seconds = {}, {}, {}
         for i, unit in enumerate(units):
             if progress:
                 progress(unit, i, len(units) + 1)
-            unit_key = _digest(base, unit, sources[unit])
-            kept = store.get(unit_key)
+            builder = UnitBuilder(unit)
+            made_of = fingerprint.Fingerprint(*[f.py_func for f in builder.functions])
+            unit_key = _digest(base, unit, sources[unit], made_of.hash)
+            kept = _read(unit_key)
             if kept is None:
-                built = UnitBuilder(unit).build()
-                kept = pickle.dumps((built.bitcode, built.infos, built.seconds))
-                store.put(unit_key, kept)
-            bitcode, unit_infos, unit_seconds = pickle.loads(kept)
+                builder.build()
+                kept = builder.bitcode, builder.infos, builder.seconds
+                store.put(unit_key, pickle.dumps(kept))
+            bitcode, unit_infos, unit_seconds = kept
             bitcodes[unit] = bitcode
             infos.update(unit_infos)
             seconds.update(unit_seconds)

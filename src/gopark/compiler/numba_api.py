@@ -15,6 +15,7 @@ import threading
 import llvmlite
 import llvmlite.binding as llb
 import numba
+import numpy as np
 from llvmlite import ir as lir
 from numba.core import (
     analysis,
@@ -33,6 +34,7 @@ from numba.core import (
     imputils,
     ir,
     lowering,
+    pythonapi,
     serialize,
     sigutils,
     typed_passes,
@@ -51,7 +53,7 @@ from numba.core.registry import CPUDispatcher, CPUTarget, cpu_target
 from numba.core.runtime import rtsys
 from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, target_override, target_registry
 from numba.core.typeconv import Conversion
-from numba.core.typing import npydecl
+from numba.core.typing import npydecl, templates
 from numba.core.typing.templates import (
     AbstractTemplate,
     AttributeTemplate,
@@ -60,6 +62,7 @@ from numba.core.typing.templates import (
     infer_global,
     signature,
 )
+from numba.core.typing.typeof import Purpose
 from numba.core.unsafe import eh
 from numba.extending import (
     NativeValue,
@@ -78,6 +81,9 @@ from numba.extending import (
     typeof_impl,
     unbox,
 )
+from numba.extending import _Intrinsic as Intrinsic
+from numba.np.ufunc.dufunc import DUFunc
+from numba.np.ufunc.ufuncbuilder import UFuncDispatcher
 
 TESTED = ((0, 68, 1), (0, 69, 0))  # numba >= first, < second
 
@@ -106,10 +112,53 @@ def versions() -> dict[str, str]:
     """The versions that decide what machine code comes out; part of every cache key."""
     return {
         "numba": numba.__version__,
+        "numpy": np.__version__,
         "llvmlite": llvmlite.__version__,
         "llvm": ".".join(map(str, llb.llvm_version_info)),
         "python": utils.PYVERSION.__repr__(),
     }
+
+
+def code_settings() -> list[tuple[str, str]]:
+    """Numba's settings (NUMBA_OPT and the like) that decide it as well; part of every cache key, too."""
+    names = (
+        "BOUNDSCHECK",
+        "DEBUGINFO_DEFAULT",
+        "DEBUG_NRT",
+        "DISABLE_INTEL_SVML",
+        "EXTEND_VARIABLE_LIFETIMES",
+        "LLVM_REFPRUNE_FLAGS",
+        "LLVM_REFPRUNE_PASS",
+        "LOOP_VECTORIZE",
+        "NRT_STATS",
+        "OPT",
+        "SLP_VECTORIZE",
+        "USING_SVML",
+    )
+    values = [(name, getattr(config, name)) for name in names]
+    return [(name, str(getattr(value, "_raw_value", value))) for name, value in values]  # NUMBA_OPT=max is a kind of 3
+
+
+# ---- what the fingerprint of a function asks (compiler/fingerprint.py)
+
+
+def type_of_constant(value) -> types.Type | None:
+    """The type that a global of this value has in compiled code; None if it has none there."""
+    try:
+        return typing.typeof.typeof(value, Purpose.constant)
+    except (ValueError, errors.NumbaError):
+        return cpu_target.typing_context._lookup_global(value)
+
+
+def registrations() -> tuple:
+    """Where extensions of Numba are registered: typing, lowering, data models, crossing the border to Python."""
+    typed, lowered = templates.builtin_registry, imputils.builtin_registry
+    return (
+        *(typed.functions, typed.attributes, typed.globals),
+        *(lowered.functions, lowered.getattrs, lowered.setattrs, lowered.casts, lowered.constants),
+        datamodel.default_manager._handlers,
+        *(pythonapi._boxers.functions, pythonapi._unboxers.functions),
+    )
 
 
 # ---- two repairs of Numba's analysis of bytecode, for code inside try blocks

@@ -26,7 +26,6 @@ the index of its layout. Objects of equal layout share spans whatever their nomi
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import importlib
 import inspect
 import sys
@@ -356,30 +355,6 @@ def tuple_layout(ty: types.BaseTuple) -> list[tuple[types.Type, int]]:
     return found
 
 
-def layout_key(struct: StructMeta) -> str:
-    """Hash of the layouts of everything reachable from `struct`; part of the cache key of code that mentions it."""
-    todo, seen, lines = [struct], set(), []
-    while todo:
-        current = todo.pop()
-        if current in seen:
-            continue
-        seen.add(current)
-        for name, (offset, ty) in current.fields.items():
-            lines.append(f"{current.symbol_name}.{name}@{offset}:{ty}")
-            todo += mentioned_structs(ty)
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]
-
-
-def mentioned_structs(ty: types.Type) -> list[StructMeta]:
-    """The structs that the Numba type `ty` names, at any depth of tuples, channels and the like."""
-    if isinstance(ty, (Pointer, Embedded, StructClass)):
-        return [ty.struct]
-    if isinstance(ty, types.BaseTuple):
-        return [s for t in ty.types for s in mentioned_structs(t)]
-    inner = getattr(ty, "dtype", None)
-    return mentioned_structs(inner) if isinstance(inner, types.Type) else []
-
-
 # ---- the Numba types
 
 
@@ -640,6 +615,9 @@ class Var:
 
     def __repr__(self):
         return f"<var {self.symbol}: {self.struct.__name__}>"
+
+    def __gopark_key__(self, describe):
+        return f"var {self.symbol} {describe(self.struct)}"
 
 
 def var(struct: StructMeta, symbol: str) -> Var:
