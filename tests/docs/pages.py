@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,4 +48,5 @@ def run_program(text: str, directory: Path) -> None:
     path = directory / "prog.py"
     path.write_text(text)
     spec = importlib.util.spec_from_file_location("prog", path)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    sys.modules["prog"] = importlib.util.module_from_spec(spec)  # where go functions find each other by name
+    spec.loader.exec_module(sys.modules["prog"])

@@ -21,7 +21,7 @@ def as_shown(text: str, directory) -> str:
 @pytest.mark.parametrize(
     ("page", "program"), PROGRAMS, ids=[f"{page.name}:{program.line}" for page, program in PROGRAMS]
 )
-def test_a_program_prints_what_the_page_shows(page, program, tmp_path, monkeypatch, capfd, nothing_left):
+def test_a_program_prints_what_the_page_shows(page, program, tmp_path, monkeypatch, capfd, booted):
     monkeypatch.chdir(tmp_path)
     run_program(program.text, tmp_path)
     assert as_shown(capfd.readouterr().out, tmp_path) == as_shown(program.output, tmp_path)
