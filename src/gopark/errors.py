@@ -12,19 +12,77 @@ class BootError(GoparkError):
 
 
 class DeadlockError(GoparkError):
-    """All goroutines of a run are asleep: none of them can ever be woken. The message lists them."""
+    """All goroutines of a run are asleep: none of them can ever be woken. The message lists them, each with what it
+    waits for, its lines, and the line that started it.
+
+    Example:
+
+        @go.func
+        def main():
+            return go.chan(int).recv()  # nobody sends
+
+
+        try:
+            go.run(main)
+        except go.DeadlockError as error:
+            print(str(error).splitlines()[0])  # all goroutines are asleep - deadlock!
+    """
 
 
 class ClosedChannelError(RuntimeError):
-    """A send on a closed channel, or a second close of one (Go panics there)."""
+    """A send on a closed channel, or a second close of one (Go panics there).
+
+    Example:
+
+        ch = go.chan(int)
+        ch.close()
+        try:
+            ch.send(1)
+        except go.ClosedChannelError as error:
+            print(error)  # send on closed channel
+    """
 
 
 class NilPointerError(RuntimeError):
-    """A field of a nil (`None`) struct pointer, or a method of a nil channel that needs one, was used."""
+    """A field of a nil (`None`) struct pointer, or a method of a nil channel that needs one, was used.
+
+    Example:
+
+        @go.struct
+        class Node:
+            value: int
+            next: "Node"
+
+
+        @go.func
+        def second(node):
+            return node.next.value
+
+
+        try:
+            go.run(second, Node(1))
+        except go.NilPointerError as error:
+            print(error)  # field 'value' of Node: use of a nil reference (None)
+    """
 
 
 class StackOverflowError(RecursionError):
-    """A goroutine's stack is full; it is `GOPARK_STACK` bytes large. Other goroutines are not affected."""
+    """A goroutine's stack is full; it is `GOPARK_STACK` bytes large. Other goroutines are not affected.
+
+    Example:
+
+        @go.func
+        def depth(n):
+            if n == 0:
+                return 0
+            return 1 + depth(n - 1)
+
+
+        try:
+            go.run(depth, 10_000_000)
+        except go.StackOverflowError as error:
+            print(type(error).__name__)  # StackOverflowError
+    """
 
 
 class WriteBarrierError(GoparkError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import numba
 import pytest
 
 import gopark as go
+from tests.docs.pages import DOCS, run_program
 
-PAGE = (Path(__file__).parent.parent.parent / "docs" / "mistakes.md").read_text()
+PAGE = (DOCS / "mistakes.md").read_text()
 
 SECTIONS = re.findall(
     r"^## (\d+\. .*?)\n.*?```python\n(.*?)```\n\n```text\n(.*?)```\n\n```python\n(.*?)```\n",
@@ -21,14 +21,6 @@ SECTIONS = re.findall(
 TITLES = [title for title, *_ in SECTIONS]
 
 COMPILE_ERRORS = (numba.core.errors.NumbaError, numba.core.errors.UnsupportedBytecodeError)
-
-
-def run_program(text: str, directory: Path) -> None:
-    """Import the program as `prog.py` of the directory, which runs it."""
-    path = directory / "prog.py"
-    path.write_text(text)
-    spec = importlib.util.spec_from_file_location("prog", path)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 def refused(text: str, directory: Path) -> Exception:

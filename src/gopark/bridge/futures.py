@@ -202,6 +202,16 @@ def submit(fn, /, *args, **kwargs) -> Future:
     `concurrent.futures`: `result(timeout)`, `exception()`, `add_done_callback`, `asyncio.wrap_future`. Cancelling it
     ends the run. An exception of any goroutine of the run, and a deadlock, come out of it. Thread-safe; thousands may
     be there at once. Callbacks run on a thread of gopark's. What still runs when the interpreter exits is dropped.
+
+    Example:
+
+        @go.func
+        def square(n):
+            return n * n
+
+
+        futures = [go.submit(square, n) for n in range(4)]
+        print([future.result(timeout=60) for future in futures])  # [0, 1, 4, 9]
     """
     bound = prepare(fn, "go.submit", args, kwargs)
     arguments = (*bound.args, *bound.kwargs.values())

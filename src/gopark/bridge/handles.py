@@ -275,21 +275,24 @@ def _lock_mutex(mutex: Instance, timeout: float | None = None) -> None:
 
 
 def _try_lock(mutex: Instance) -> bool:
-    """Lock it if it is free; whether it was."""
+    """Lock it if it is free; whether it was. Does not block."""
     return _Operation(cgocall.TRYLOCK, address_of(mutex)).perform() != 0
 
 
 def _unlock(mutex: Instance) -> None:
+    """Unlock it. RuntimeError if it is not locked. Does not block."""
     if _Operation(cgocall.UNLOCK, address_of(mutex)).perform() == MISUSE:
         raise RuntimeError("sync: unlock of unlocked mutex")
 
 
 def _add(group: Instance, n: int) -> None:
+    """Add n, which may be negative, to the counter. RuntimeError if that makes it negative. Does not block."""
     if _Operation(cgocall.GROUPADD, address_of(group), count=operator.index(n)).perform() == MISUSE:
         raise RuntimeError("sync: negative WaitGroup counter")
 
 
 def _done(group: Instance) -> None:
+    """The same as `add(-1)`."""
     _add(group, -1)
 
 
@@ -335,7 +338,7 @@ class Channel(values.Channel):
             raise TimeoutError(f"send on {self!r}: nobody took it within {timeout} seconds")
 
     def try_send(self, value) -> bool:
-        """Send a value if that is possible at once; whether it was."""
+        """Send a value if that is possible at once; whether it was. ClosedChannelError if the channel is closed."""
         return self._send(value, 0) == DONE
 
     def _send(self, value, timeout) -> int:
@@ -373,7 +376,7 @@ class Channel(values.Channel):
         return (None if result == ENDED else operation.value(ty)), result
 
     def close(self) -> None:
-        """No more values will be sent. ClosedChannelError if it is closed already."""
+        """No more values will be sent. ClosedChannelError if it is closed already. Does not block."""
         if _Operation(cgocall.CLOSE, address_of(self)).perform() == CLOSED:
             raise ClosedChannelError("close of closed channel")
 
@@ -393,6 +396,7 @@ class Channel(values.Channel):
         return ctypes.c_int64.from_address(address_of(self) + offset).value
 
     def __iter__(self):
+        """The values, until the channel is closed and drained. Waits for each."""
         return self
 
     def __next__(self):

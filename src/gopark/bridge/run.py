@@ -339,6 +339,19 @@ def run(fn, /, *args, **kwargs):
     Raises whatever a goroutine of the run raised, with the goroutine's Python lines; `DeadlockError` if all its
     goroutines are asleep; KeyboardInterrupt on Ctrl-C. Afterwards the run's other goroutines are gone, and `run` may be
     called again.
+
+    Example:
+
+        @go.func
+        def divide(a, b):
+            return a // b
+
+
+        print(go.run(divide, 7, b=2))  # 3
+        try:
+            go.run(divide, 7, 0)
+        except ZeroDivisionError as error:
+            print(error)  # integer division by zero
     """
     bound = prepare(fn, "go.run", args, kwargs)
     main = fn.__dict__.get("_gopark_main")

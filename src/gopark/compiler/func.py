@@ -883,6 +883,22 @@ def func(py_func=None, **options):
     """Compile a function for goroutines, lazily and per argument types.
 
     Options: `boundscheck=False` trusts every index; `fastmath=True` as Numba's; `cache=False` keeps it off the disk.
+    Called from another go function it is a plain call; called from Python it is `go.run`. What cannot be compiled
+    raises one of Numba's errors at the first call, with a text in the program's terms.
+
+    Example:
+
+        @go.func
+        def add(a, b):
+            return a + b
+
+
+        @go.func(fastmath=True)
+        def mean(a, b):
+            return add(a, b) / 2
+
+
+        print(mean(3, 4))  # 3.5
     """
     unknown = set(options) - _FUNC_OPTIONS
     if "parallel" in unknown:
@@ -926,7 +942,36 @@ def _pragma(name, doc):
 
 nowritebarrier = _pragma(
     "nowritebarrier",
-    "Declare that the function has no pointer store that would need a write barrier; WriteBarrierError if it has.",
+    """Declare that the function has no pointer store that would need a write barrier. When a run compiles it and it has
+    one, WriteBarrierError says where. Stores of numbers are none.
+
+    Example:
+
+        @go.struct
+        class Node:
+            value: int
+            next: "Node"
+
+
+        @go.func
+        @go.nowritebarrier
+        def increment(node):
+            node.value += 1
+            return node.value
+
+
+        @go.func
+        @go.nowritebarrier
+        def link(a, b):
+            a.next = b
+
+
+        print(go.run(increment, Node(1)))  # 2
+        try:
+            go.run(link, Node(1), Node(2))
+        except go.WriteBarrierError as error:
+            print(str(error).splitlines()[0])  # write barrier prohibited: store to Node.next
+    """,
 )
 nowritebarrierrec = _pragma(
     "nowritebarrierrec",

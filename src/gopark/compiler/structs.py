@@ -147,7 +147,29 @@ class StructMeta(type):
 
 
 def struct(cls=None, *, notinheap=False, align=None, embedded=False):
-    """Turn an annotated class into a struct.
+    """Turn an annotated class into a struct: a type of objects in the collected heap, to which variables refer.
+
+    A field may be an int, float, bool, complex, a NumPy scalar, a struct (a reference; its name in quotes, if it is
+    defined later), `go.Chan[T]`, `go.List[T]`, `go.Mutex`, `go.WaitGroup`, or a tuple of plain ones and references.
+    Calling the class makes an object, in go functions and in Python; a field that is not given is zero, or `None`.
+    Raises TypeError for anything else that a class may have: a default value, a method, a base.
+
+    Example:
+
+        @go.struct
+        class Point:
+            x: float
+            y: float
+
+
+        @go.func
+        def mirror(p):
+            return Point(p.y, p.x)
+
+
+        p = go.run(mirror, Point(1.0, y=2.0))
+        p.y += 1
+        print(p)  # Point(x=2.0, y=2.0)
 
     notinheap: objects live outside the collected heap.  align: {field: bytes} for fields that must start on a cache
     line of their own.  embedded: as a field of another struct this one is a value inside it, not a reference (Mutex).
@@ -191,7 +213,26 @@ def struct(cls=None, *, notinheap=False, align=None, embedded=False):
 
 
 class Embed:
-    """`Embed[S]` in an annotation: the field *is* an S, not a reference to one."""
+    """`Embed[S]` in an annotation: the field *is* an S, not a reference to one.
+
+    Example:
+
+        @go.struct
+        class Point:
+            x: float
+            y: float
+
+
+        @go.struct
+        class Box:
+            low: go.Embed[Point]
+            high: go.Embed[Point]
+
+
+        box = Box()
+        box.high.x = 3.0
+        print(box.high.x - box.low.x)  # 3.0
+    """
 
     def __init__(self, struct):
         self.struct = struct

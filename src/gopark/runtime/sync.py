@@ -35,7 +35,32 @@ MISUSE = 0  # what unlock and add report when they are used wrongly
 
 @struct(embedded=True)
 class Mutex:
-    """Mutual exclusion of goroutines. The zero value is unlocked. `lock()`, `unlock()`, `try_lock()`."""
+    """Mutual exclusion of goroutines. The zero value is unlocked.
+
+    `go.Mutex()` makes one, in a go function and in Python; as a field of a struct it is a value inside that object,
+    ready at once. Whoever unlocks need not be who locked.
+
+    Example:
+
+        @go.struct
+        class Account:
+            mu: go.Mutex
+            balance: int
+
+
+        @go.func
+        def deposit(account, amount):
+            account.mu.lock()
+            try:
+                account.balance += amount
+            finally:
+                account.mu.unlock()
+
+
+        account = Account(balance=10)
+        go.run(deposit, account, 5)
+        print(account.balance)  # 15
+    """
 
     state: int
     sema: Embed[Semaphore]
@@ -43,7 +68,35 @@ class Mutex:
 
 @struct(embedded=True)
 class WaitGroup:
-    """Waits for a collection of goroutines. `add(n)`, `done()`, `wait()`."""
+    """Waits for a collection of goroutines: a counter, and who waits until it is 0.
+
+    `go.WaitGroup()` makes one, in a go function and in Python; as a field of a struct it is a value inside that object.
+    Add before the goroutine is started, not in it.
+
+    Example:
+
+        import numpy as np
+
+
+        @go.func
+        def square(n, squares, done):
+            squares[n] = n * n
+            done.done()
+
+
+        @go.func
+        def fill(squares):
+            done = go.WaitGroup()
+            for n in range(len(squares)):
+                done.add(1)
+                go.spawn(square, n, squares, done)
+            done.wait()
+
+
+        squares = np.zeros(5, np.int64)
+        go.run(fill, squares)
+        print(squares)  # [ 0  1  4  9 16]
+    """
 
     state: int
     sema: Embed[Semaphore]

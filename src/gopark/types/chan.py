@@ -64,7 +64,24 @@ class Chan(Alias):
     """`Chan[T]` in annotations: a channel of T. Channels are made by `go.chan(T, cap)`.
 
     T may be anything a slot may hold (int, float, bool, NumPy scalars, structs, channels, tuples of these), up to 64
-    KiB.
+    KiB. `None` is the nil channel: a field that was not given is one. Send and receive on it block for ever.
+
+    Example:
+
+        @go.struct
+        class Request:
+            n: int
+            reply: go.Chan[int]
+
+
+        @go.func
+        def answer(request):
+            request.reply.send(2 * request.n)
+
+
+        request = Request(21, go.chan(int, 1))
+        go.run(answer, request)
+        print(request.reply.recv())  # 42
     """
 
     def __gopark_type__(self, resolve):
@@ -208,6 +225,25 @@ def chan(element, cap: int = 0):
     element: a type that a slot may hold: int, float, bool, a NumPy scalar, a struct, `go.Chan[T]`, a tuple of these.
     Works in go functions and in Python, where the channel is a handle whose methods block with the GIL released and
     take `timeout=`. Raises ValueError for a negative capacity, MemoryError if there is no room for it.
+
+    Example:
+
+        Pair = tuple[int, float]
+
+
+        @go.func
+        def main():
+            pairs = go.chan(Pair, 2)
+            pairs.send((1, 0.5))
+            pairs.send((2, 1.5))
+            pairs.close()
+            total = 0.0
+            for n, x in pairs:
+                total += n * x
+            return total
+
+
+        print(go.run(main))  # 3.5
     """
     return structs.Border.make_channel(element, cap)
 

@@ -54,10 +54,28 @@ class List(Alias):
 
     T may be anything a slot may hold. An alias at module level (`Ints = go.List[int]`) names the type in annotations
     and constructs in compiled code: `Ints()`. There are append, extend, insert, pop, remove, index, count, reverse,
-    sort, copy, clear, len, `in`, `==`, indices (negative ones too), slices, del and iteration, as with Python's list.
+    sort, copy, clear, len, `in`, `==`, indices (negative ones too), slices, del and iteration, as with Python's list:
+    IndexError for an index that is not there, ValueError for a value that is not there. Nothing of it blocks.
 
     A list is a reference, like a struct; `None` is the nil list, which reads as empty and raises NilPointerError when
     written to. Goroutines that share a list take turns by a channel or a Mutex; without that a change may be lost.
+
+    Example:
+
+        Ints = go.List[int]
+
+
+        @go.func
+        def main():
+            numbers = Ints()
+            for n in (3, 1, 2):
+                numbers.append(n)
+            numbers.sort()
+            last = numbers.pop()
+            return numbers[0], last, len(numbers)
+
+
+        print(go.run(main))  # (1, 3, 2)
     """
 
     def __gopark_type__(self, resolve):

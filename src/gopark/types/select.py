@@ -43,12 +43,12 @@ RESERVED = ("case", "ok", "default", "index")
 
 
 def recv(ch):
-    """A case of `go.select`: receive from `ch`."""
+    """A case of `go.select`: receive from `ch`. TypeError from Python, where `ch.recv()` receives."""
     raise TypeError("go.recv(ch) is a case of go.select(...), inside a @go.func; ch.recv() receives")
 
 
 def send(ch, value):
-    """A case of `go.select`: send `value` on `ch`."""
+    """A case of `go.select`: send `value` on `ch`. TypeError from Python, where `ch.send(value)` sends."""
     raise TypeError("go.send(ch, value) is a case of go.select(...), inside a @go.func; ch.send(value) sends")
 
 
@@ -58,7 +58,21 @@ def select(**cases):
     Each keyword labels a case, `go.recv(ch)` or `go.send(ch, value)`. With `default=True` it does not wait. Without any
     case it blocks for ever. A nil channel takes its case out. The result has `.case` (the label that took place,
     "default" when none was ready), `.ok` (False when the channel of a receive was closed) and the received value under
-    each label.
+    each label. A send on a closed channel raises ClosedChannelError. In compiled code only.
+
+    Example:
+
+        @go.func
+        def main():
+            numbers, quit = go.chan(int, 1), go.chan(bool)
+            numbers.send(7)
+            s = go.select(number=go.recv(numbers), quit=go.recv(quit), default=True)
+            if s.case == "number":
+                return s.number
+            return -1
+
+
+        print(go.run(main))  # 7
     """
     raise TypeError("go.select(...) works inside a @go.func")
 
@@ -70,6 +84,17 @@ def select_recv(channels):
     the index of the channel, `value` what it gave, `ok` False (and `value` zero) if it was closed.
     Fair among those that are ready; blocks while none is, for ever if all are nil or if there are none. Raises
     MemoryError if there is no memory for so many cases. In compiled code only.
+
+    Example:
+
+        @go.func
+        def first(channels):
+            return go.select_recv(channels)
+
+
+        a, b = go.chan(int, 1), go.chan(int, 1)
+        b.send(5)
+        print(go.run(first, (a, b)))  # (1, 5, True)
     """
     raise TypeError("go.select_recv(channels) works inside a @go.func")
 

@@ -33,7 +33,24 @@ MaxRecord = 4096  # bytes of arguments
 
 def spawn(fn, /, *args, **kwargs):
     """The go statement: run `fn(*args)` as a new goroutine of the same run. Its result is dropped; an exception that
-    leaves it ends the run. In compiled code only; from Python there is `go.run`.
+    leaves it ends the run. Does not block. The arguments may take 4096 bytes. In compiled code only; from Python there
+    are `go.run` and `go.submit`.
+
+    Example:
+
+        @go.func
+        def double(n, out):
+            out.send(2 * n)
+
+
+        @go.func
+        def main():
+            out = go.chan(int)
+            go.spawn(double, 4, out)
+            return out.recv()
+
+
+        print(go.run(main))  # 8
     """
     raise TypeError("go.spawn(f, ...) works inside a @go.func; from Python call go.run(f, ...)")
 
@@ -107,7 +124,30 @@ def _lower_spawn(context, b, sig, args):
 
 
 def gosched():
-    """Let other goroutines run. From Python it does nothing: a Python thread is no goroutine."""
+    """Let other goroutines run, and go on after them. From Python it does nothing: a Python thread is no goroutine.
+
+    Example:
+
+        import numpy as np
+
+
+        @go.func
+        def raise_flag(flag):
+            flag[0] = True
+
+
+        @go.func
+        def main(flag):
+            go.spawn(raise_flag, flag)
+            turns = 0
+            while not flag[0]:
+                go.gosched()
+                turns += 1
+            return turns > 0
+
+
+        print(go.run(main, np.zeros(1, np.bool_)))  # True
+    """
 
 
 @infer_global(gosched)
@@ -133,6 +173,20 @@ def lock_os_thread():
     other goroutine does. Calls nest. For C libraries that keep state per thread; every switch to such a goroutine costs
     a hand-over between threads. A goroutine that ends is unbound. From Python it does nothing: a Python thread is
     always itself.
+
+    Example:
+
+        @go.func
+        def main():
+            go.lock_os_thread()
+            try:
+                go.gosched()
+                return "still on its thread"
+            finally:
+                go.unlock_os_thread()
+
+
+        print(go.run(main))  # still on its thread
     """
 
 
@@ -169,6 +223,11 @@ def gomaxprocs(n: int = 0) -> int:
     The default is GOMAXPROCS, or else the number of cores that the process may use. It changes from Python and while no
     run is active: RuntimeError otherwise; ValueError beyond 256. In compiled code only `gomaxprocs()`, which asks. An M
     that still looks for work when the last run has just ended is waited for, which takes microseconds.
+
+    Example:
+
+        before = go.gomaxprocs(1)
+        print(go.gomaxprocs(before))  # 1
     """
     n = operator.index(n)
     call = func.GoDispatcher.booter().call
@@ -207,7 +266,17 @@ def _lower_gomaxprocs(context, b, sig, args):
 
 
 def num_goroutine() -> int:
-    """Goroutines that exist now and belong to a run; the runtime's own helpers are not counted."""
+    """Goroutines that exist now and belong to a run; the runtime's own helpers are not counted.
+
+    Example:
+
+        @go.func
+        def main():
+            return go.num_goroutine()
+
+
+        print(go.run(main))  # 1
+    """
     return func.GoDispatcher.booter().call("go.numgoroutine")
 
 

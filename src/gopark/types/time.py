@@ -18,7 +18,17 @@ from gopark.compiler.numba_api import (
 
 
 def monotonic() -> float:
-    """The monotonic clock in seconds, as `time.monotonic()`: the same clock in compiled code and in Python."""
+    """The monotonic clock in seconds, as `time.monotonic()`: the same clock in compiled code and in Python.
+
+    Example:
+
+        @go.func
+        def later(start):
+            return go.monotonic() >= start
+
+
+        print(go.run(later, go.monotonic()))  # True
+    """
     return time.monotonic()
 
 
